@@ -1,0 +1,86 @@
+"""Every number of the 2016 tutorial, by name.
+
+`PAGE`, `SCRIPT` and `NOTEBOOK` are the three published editions. Another run is one of them with something changed:
+
+    dataclasses.replace(PAGE, updates="collected", seed=1)
+"""
+
+import dataclasses
+import math
+import numbers
+
+EDITIONS = ("page", "script", "notebook")
+UPDATES = ("control_dependencies", "in_place", "collected")
+IS_TRAINING = ("bool", "placeholder")
+LARGEST_SEED = 2**31 - 2  # TensorFlow takes seeds modulo 2**31 - 1: a larger one would be another's twin
+
+
+class InputError(ValueError):
+    """A value or a file that the user gave cannot be used. The message is one line that a user can act on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TutorialConfig:
+    """The settings of one run. The defaults are the page's, with its moving averages mended.
+
+    Raises `InputError` where a value is outside what its comment says.
+    """
+
+    edition: str = "page"  # whose printed format is used: page, script or notebook
+    updates: str = "control_dependencies"  # who updates the moving averages: see `bn_graph.graph`
+    center: bool = True  # batch_norm adds beta to the normalised activations
+    scale: bool = False  # batch_norm multiplies the normalised activations by gamma
+    decay: float = 0.9  # what the moving averages keep of themselves at an update, 0 to 1
+    is_training: str = "bool"  # bool: three towers; placeholder: one tower, told by what is fed
+    seed: int | None = None  # the graph-level seed, 0 to 2147483646; None: one is drawn for each graph
+    steps: int = 1000  # training steps, 0 or more
+    batch_size: int = 64  # rows in a batch, 1 or more
+    hidden_size: int = 1024  # units of the hidden layer, 1 or more
+    learning_rate: float = 0.001  # before its exponential decay, greater than 0
+    keep_prob: float = 0.6  # what dropout keeps, in (0, 1]
+    eval_every: int = 50  # steps between two validations
+    print_every: int = 50  # steps between two printed lines, a multiple of eval_every
+
+    def __post_init__(self):
+        _one_of("edition", self.edition, EDITIONS)
+        _one_of("updates", self.updates, UPDATES)
+        _one_of("is_training", self.is_training, IS_TRAINING)
+        _one_of("center", self.center, (True, False))
+        _one_of("scale", self.scale, (True, False))
+        _number("decay", self.decay, "a number from 0 to 1", lambda x: 0 <= x <= 1)
+        _number("learning_rate", self.learning_rate, "a finite number greater than 0", lambda x: 0 < x < math.inf)
+        _number("keep_prob", self.keep_prob, "a number greater than 0, at most 1", lambda x: 0 < x <= 1)
+        _whole("steps", self.steps, 0)
+        for name in ("batch_size", "hidden_size", "eval_every", "print_every"):
+            _whole(name, getattr(self, name), 1)
+        if self.seed is not None:
+            _whole("seed", self.seed, 0, LARGEST_SEED)
+        if self.print_every % self.eval_every:
+            raise InputError(
+                f"print_every must be a multiple of eval_every ({self.eval_every}), found {self.print_every}"
+            )
+
+
+def _one_of(name, value, choices):
+    # by type too: 1 == True, and a record that says center=1 was not written by us
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise InputError(f"{name} must be {' or '.join(map(str, choices))}, found {value!r}")
+
+
+def _number(name, value, accepted, accepts):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not accepts(value):
+        raise InputError(f"{name} must be {accepted}, found {value!r}")
+
+
+def _whole(name, value, least, most=None):
+    accepted = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise InputError(f"{name} must be {accepted}, found {value!r}")
+    if value < least or (most is not None and value > most):
+        raise InputError(f"{name} must be {accepted}, found {value}")
+
+
+# Table of the tutorial's editions. What else differs between them is the format of the printed lines.
+PAGE = TutorialConfig()
+SCRIPT = TutorialConfig(edition="script", updates="in_place")
+NOTEBOOK = TutorialConfig(edition="notebook", updates="in_place", scale=True, print_every=100)

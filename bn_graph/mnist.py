@@ -1,0 +1,316 @@
+"""The 70 000 digits: where they come from, their order, and how the tutorial splits them.
+
+numpy and scikit-learn only. Every source gives the digits in the order of mldata's 'MNIST original', the file that
+the tutorial downloaded and that is gone: LeCun's 60 000 sorted by digit, then his 10 000 sorted by digit.
+"""
+
+import gzip
+import hashlib
+import io
+import math
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bn_graph.config import InputError
+
+NUM_FEATURES = 28 * 28
+NUM_CLASSES = 10
+SPLITS = ("stratified", "original")
+
+_EMBEDDED = Path(__file__).parent / "data" / "mnist.npz"
+_EMBEDDED_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
+_PARTS = ("x_train", "y_train", "x_test", "y_test")
+_IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+class Mnist(NamedTuple):
+    """Digits in the order of 'MNIST original'."""
+
+    data: np.ndarray  # uint8 [70000, 784]: pixels 0 to 255
+    target: np.ndarray  # float64 [70000]: the digit, 0.0 to 9.0
+    source: str  # what `load_mnist` was asked for
+
+
+class Splits(NamedTuple):
+    """What the tutorial trains, validates and tests on. X is float32 [rows, 784], y is one-hot float32 [rows, 10]."""
+
+    train_X: np.ndarray
+    train_y: np.ndarray
+    valid_X: np.ndarray
+    valid_y: np.ndarray
+    test_X: np.ndarray
+    test_y: np.ndarray
+    train_rows: np.ndarray  # int64: which rows of `Mnist` these are, in this order
+    valid_rows: np.ndarray
+    test_rows: np.ndarray
+    how: str  # stratified or original
+    source: str  # of the digits, as in `Mnist`
+
+
+def load_mnist(source="embedded"):
+    """The digits from `source`, as an `Mnist`: data uint8 [70000, 784], target float64 [70000].
+
+    source:
+        'embedded': the copy inside this package, verified by its SHA-256.
+        'openml': OpenML's data set mnist_784, by scikit-learn's `fetch_openml`, which caches it.
+        a path to an .npz file in the layout of Keras' mnist.npz: x_train, y_train, x_test, y_test.
+        a path to a folder of LeCun's four IDX files, plain or .gz.
+        a path to a .mat file in the layout of mldata's mnist-original.mat: data [784, 70000], label [1, 70000].
+
+    Files of other data with images of 28 x 28 and labels 0 to 9 (Fashion-MNIST, say) may have any number of rows.
+    Raises `InputError`, which names the file and what is wrong with it. Nothing is ever unpickled.
+    """
+    if source == "embedded":
+        content = _read(_EMBEDDED)
+        if hashlib.sha256(content).hexdigest() != _EMBEDDED_SHA256:
+            raise InputError(f"{_EMBEDDED}: damaged: its SHA-256 is not {_EMBEDDED_SHA256}; install bn_graph again")
+        data, target = _in_original_order(*_npz(content, _EMBEDDED))
+    elif source == "openml":
+        data, target = _in_original_order(*_openml())
+    else:
+        path = Path(source)
+        if path.is_dir():
+            data, target = _in_original_order(*_idx_folder(path))
+        elif path.suffix == ".npz":
+            data, target = _in_original_order(*_npz(_read(path), path))
+        elif path.suffix == ".mat":
+            data, target = _mat(_read(path), path)
+        elif path.exists():
+            raise InputError(f"{path}: expected a folder of IDX files, an .npz file or a .mat file")
+        else:
+            raise InputError(f"{path}: no such file; expected embedded, openml or a path")
+    if len(np.unique(target)) < 2:
+        raise InputError(f"{source}: expected images of at least two classes, found {len(np.unique(target))}")
+    return Mnist(data, target, str(source))
+
+
+def split(mnist, how="stratified", valid_size=10000, test_size=10000):
+    """The tutorial's training, validation and test set, as `Splits`.
+
+    how:
+        'stratified': the tutorial's two calls of `train_test_split` on today's scikit-learn. The sets are disjoint.
+        'original': index for index what scikit-learn 0.18.1 drew for the tutorial. It took the one-hot labels of the
+            second call for one flat vector, so training and test set share rows, and rows occur more than once.
+
+    Raises `InputError` where there are too few rows, or too few of a class, to split.
+    """
+    if how not in SPLITS:
+        raise InputError(f"split must be {' or '.join(SPLITS)}, found {how!r}")
+    target = mnist.target
+    held_out = valid_size + test_size
+    if len(target) <= held_out + NUM_CLASSES:
+        raise InputError(
+            f"{mnist.source}: has {len(target)} rows; {held_out} for validation and test leave too few to train on"
+        )
+    draw = _stratified if how == "stratified" else _scikit_learn_0_18_1
+    one_hot = (np.arange(NUM_CLASSES) == target[:, None]).astype(np.float32)
+    try:
+        rest, valid_rows = draw(target, valid_size, random_state=102)
+        train_rows, test_rows = draw(one_hot[rest], test_size, random_state=325)
+    except ValueError as error:
+        raise InputError(f"{mnist.source}: cannot be split: {error}") from None
+    sets = [(rows, mnist.data[rows].astype(np.float32), one_hot[rows])
+            for rows in (rest[train_rows], valid_rows, rest[test_rows])]  # fmt: skip
+    (train_rows, train_X, train_y), (valid_rows, valid_X, valid_y), (test_rows, test_X, test_y) = sets
+    return Splits(
+        train_X, train_y, valid_X, valid_y, test_X, test_y, train_rows, valid_rows, test_rows, how, mnist.source
+    )
+
+
+def data_lines(mnist, splits):
+    """The lines that the tutorial prints about its data, before it builds the graph."""
+    rows = len(mnist.target)
+    yield f"MNIST data, X shape\t{mnist.data.shape}"
+    yield f"MNIST data, y shape\t{mnist.target.shape}"
+    yield str(mnist.data.dtype)
+    yield str(mnist.target.dtype)
+    yield str(splits.train_X.dtype)
+    yield str(splits.train_y.dtype)
+    yield f"({rows}, {splits.train_y.shape[1]})"
+    yield "Dataset\t\tFeatureShape\tLabelShape"
+    yield f"Training set:\t{splits.train_X.shape} \t{splits.train_y.shape}"
+    yield f"Validation set:\t{splits.valid_X.shape} \t{splits.valid_y.shape}"
+    yield f"Testing set:\t{splits.test_X.shape} \t{splits.test_y.shape}"
+
+
+# The two ways to draw. Both return row numbers: those that stay, and the `test_size` that are taken out.
+
+
+def _stratified(labels, test_size, random_state):
+    from sklearn.model_selection import train_test_split
+
+    if labels.ndim == 2:
+        # scikit-learn takes a row of the one-hot matrix for one label and sorts the rows as text, so that digit 9
+        # comes first. 9 - digit sorts alike, and spares it 60 000 strings.
+        labels = NUM_CLASSES - 1 - labels.argmax(axis=1)
+    rows = np.arange(len(labels))
+    return train_test_split(rows, test_size=test_size, random_state=random_state, stratify=labels)
+
+
+def _scikit_learn_0_18_1(labels, test_size, random_state):
+    """StratifiedShuffleSplit as release 0.18.1 had it, where labels of two dimensions were read as one flat vector."""
+    rng = np.random.RandomState(random_state)
+    classes, class_counts = np.unique(labels, return_counts=True)
+    train_size = len(labels) - test_size
+    if class_counts.min() < 2:
+        raise ValueError("a class has only 1 member")
+    if min(train_size, test_size) < len(classes):
+        raise ValueError(f"{min(train_size, test_size)} rows are fewer than the {len(classes)} classes")
+    train_counts = _approximate_mode(class_counts, train_size, rng)
+    test_counts = _approximate_mode(class_counts - train_counts, test_size, rng)
+    train, test = [], []
+    for label, count, n_train, n_test in zip(classes, class_counts, train_counts, test_counts, strict=True):
+        permutation = rng.permutation(count)
+        rows = np.where(labels == label)[0][permutation]  # of a one-hot matrix: each row nine times, or once
+        train.append(rows[:n_train])
+        test.append(rows[n_train : n_train + n_test])
+    return rng.permutation(np.concatenate(train)), rng.permutation(np.concatenate(test))
+
+
+def _approximate_mode(class_counts, n_draws, rng):
+    """How many of each class to draw: their share, rounded down, and the largest remainders once more."""
+    # 0.18.1 multiplies before it divides. Later releases divide first; that rounds otherwise, and the remainders of
+    # equal classes then tie or do not tie.
+    continuous = n_draws * class_counts / class_counts.sum()
+    floored = np.floor(continuous)
+    remainder = continuous - floored
+    missing = int(n_draws - floored.sum())
+    for value in np.unique(remainder)[::-1]:
+        if missing == 0:
+            break
+        (tied,) = np.where(remainder == value)
+        chosen = rng.choice(tied, size=min(len(tied), missing), replace=False)
+        floored[chosen] += 1
+        missing -= len(chosen)
+    return floored.astype(int)
+
+
+# The sources. Each gives (images, labels) of the training part, then of the test part.
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+
+
+def _in_original_order(train_images, train_labels, test_images, test_labels):
+    train, test = np.argsort(train_labels, kind="stable"), np.argsort(test_labels, kind="stable")
+    data = np.concatenate([train_images[train], test_images[test]])
+    return data, np.concatenate([train_labels[train], test_labels[test]])
+
+
+def _npz(content, path):
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            missing = [name for name in _PARTS if name not in archive.files]
+            if missing:
+                raise InputError(f"{path}: has no {missing[0]}; expected {', '.join(_PARTS)}")
+            arrays = [archive[name] for name in _PARTS]
+    except InputError:
+        raise
+    except Exception as error:  # the zip and npy readers raise a dozen kinds for broken bytes
+        raise InputError(f"{path}: not a whole .npz file of plain arrays ({_first_line(error)})") from None
+    return _checked(arrays, [f"{path}: {name}" for name in _PARTS])
+
+
+def _idx_folder(folder):
+    paths = []
+    for name in _IDX_FILES:
+        found = [path for path in (folder / name, folder / f"{name}.gz") if path.exists()]
+        if not found:
+            raise InputError(f"{folder}: has no {name} or {name}.gz")
+        paths.append(found[0])
+    arrays = [_idx(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1), strict=True)]
+    return _checked(arrays, paths)
+
+
+def _idx(path, dimensions):
+    content = _read(path)
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except Exception as error:  # OSError, EOFError or zlib.error
+            raise InputError(f"{path}: not a whole gzip file ({_first_line(error)})") from None
+    header = struct.calcsize(f">{1 + dimensions}I")
+    expected = 0x0800 + dimensions  # unsigned bytes, so many dimensions
+    magic = int.from_bytes(content[:4], "big")
+    if len(content) < header or magic != expected:
+        kind = "images" if dimensions == 3 else "labels"
+        raise InputError(f"{path}: expected IDX {kind} (magic number {expected:#06x}), found {magic:#06x}")
+    shape = struct.unpack(f">{dimensions}I", content[4:header])
+    if len(content) - header != math.prod(shape):
+        raise InputError(f"{path}: expected {math.prod(shape)} bytes of data {shape}, found {len(content) - header}")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _mat(content, path):
+    from scipy.io import loadmat
+
+    try:
+        arrays = loadmat(io.BytesIO(content), variable_names=("data", "label"))
+    except Exception as error:  # scipy raises a dozen kinds for broken bytes
+        raise InputError(f"{path}: not a whole MATLAB 5 file ({_first_line(error)})") from None
+    for name in ("data", "label"):
+        if name not in arrays:
+            raise InputError(f"{path}: has no {name}; expected data [784, rows] and label [1, rows]")
+    label = np.asarray(arrays["label"])
+    if label.ndim != 2 or label.shape[0] != 1:
+        raise InputError(f"{path}: label: expected shape [1, rows], found {list(label.shape)}")
+    images = _images(np.asarray(arrays["data"]).T, f"{path}: data")
+    return images, _labels(label[0], len(images), f"{path}: label")
+
+
+def _openml():
+    from sklearn.datasets import fetch_openml
+
+    try:
+        bunch = fetch_openml("mnist_784", version=1, as_frame=False, parser="liac-arff")
+        # The labels come as text, '0' to '9'; the rows in LeCun's order, his 60 000 first.
+        images, labels = np.asarray(bunch.data), np.asarray(bunch.target).astype(np.float64)
+    except Exception as error:  # no network, OpenML down, a damaged cache: whatever it is, the user hears which
+        raise InputError(f"openml: mnist_784 could not be fetched ({_first_line(error)})") from None
+    if len(images) != 70000:
+        raise InputError(f"openml: expected 70000 rows of mnist_784, found {len(images)}")
+    arrays = images[:60000], labels[:60000], images[60000:], labels[60000:]
+    return _checked(arrays, [f"openml: {name}" for name in _PARTS])
+
+
+def _checked(arrays, names):
+    train_images = _images(arrays[0], names[0])
+    train_labels = _labels(arrays[1], len(train_images), names[1])
+    test_images = _images(arrays[2], names[2])
+    test_labels = _labels(arrays[3], len(test_images), names[3])
+    return train_images, train_labels, test_images, test_labels
+
+
+def _images(array, name):
+    if array.shape[1:] not in ((28, 28), (NUM_FEATURES,)):
+        raise InputError(f"{name}: expected images of 28 x 28, shape [rows, 28, 28], found {list(array.shape)}")
+    return _whole_numbers(array, 255, name).astype(np.uint8).reshape(len(array), NUM_FEATURES)
+
+
+def _labels(array, rows, name):
+    if array.shape != (rows,):
+        raise InputError(f"{name}: expected {rows} labels, one for each image, found shape {list(array.shape)}")
+    return _whole_numbers(array, NUM_CLASSES - 1, name).astype(np.float64)
+
+
+def _whole_numbers(array, largest, name):
+    accepted = f"expected whole numbers from 0 to {largest}"
+    if array.dtype.kind not in "uif":
+        raise InputError(f"{name}: {accepted}, found type {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{name}: {accepted}, found a value that is not finite")
+    wrong = array[(array < 0) | (array > largest) | (array != np.floor(array))]
+    if wrong.size:
+        raise InputError(f"{name}: {accepted}, found {wrong[0]}")
+    return array
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -1,0 +1,92 @@
+"""TensorFlow 1 on today's TensorFlow: `tf` is `tensorflow.compat.v1`, `tf_slim` is tf-slim, mended.
+
+tf-slim 1.1.0, the newest release, is what became of `tf.contrib.layers`. It was written for an older TensorFlow: it
+looks for public functions in inner modules that no longer name them, and for a Keras layer class that is in no
+package any more. This module puts back what is missing, and only that; where tf-slim works by itself it changes
+nothing. It sets no TensorFlow switch.
+"""
+
+import types
+
+import tensorflow.compat.v1 as tf
+import tf_slim
+from tensorflow.python.framework import ops
+from tensorflow.python.layers import normalization
+from tensorflow.python.ops import array_ops, control_flow_ops, variable_scope
+from tf_slim.layers import layers as slim_layers
+
+# Where tf-slim looks, and the public name of what it looks for there.
+_MOVED = (
+    (ops, "Tensor", tf.Tensor),
+    (ops, "IndexedSlices", tf.IndexedSlices),
+    (array_ops, "stack", tf.stack),
+    (array_ops, "unstack", tf.unstack),
+    (control_flow_ops, "Assert", tf.Assert),
+    (control_flow_ops, "case", tf.case),
+    (control_flow_ops, "cond", tf.cond),
+    (control_flow_ops, "while_loop", tf.while_loop),
+    (variable_scope, "variable", tf.Variable),
+)
+
+
+class _BatchNormalization:
+    """Stands in for the Keras layer class to which `tf_slim.batch_norm` hands over where it can.
+
+    That is where `updates_collections` is the plain `UPDATE_OPS`, as in every network of `tf_slim.nets`. tf-slim has
+    the same arithmetic itself, and takes it where `updates_collections` is a list; so hand the call back as a list.
+    """
+
+    def __init__(self, *, axis, momentum, epsilon, center, scale, trainable, fused, _scope, _reuse, **others):
+        part = "beta", "gamma", "moving_mean", "moving_variance"
+        self._scope = _scope
+        self._arguments = dict(
+            decay=momentum,
+            center=center,
+            scale=scale,
+            epsilon=epsilon,
+            activation_fn=None,
+            param_initializers={name: others[f"{name}_initializer"] for name in part},
+            param_regularizers={name: others[f"{name}_regularizer"] for name in part[:2]},
+            updates_collections=[tf.GraphKeys.UPDATE_OPS],
+            reuse=_reuse,
+            variables_collections=None,
+            outputs_collections=None,
+            trainable=trainable,
+            batch_weights=None,
+            fused=fused,
+            data_format="NCHW" if axis == 1 else "NHWC",
+            zero_debias_moving_mean=False,
+            scope=_scope,
+        )
+        if others["renorm"] or others["adjustment"]:
+            raise NotImplementedError(
+                f"tf_slim.batch_norm hands renorm and adjustment to a Keras layer that TensorFlow {tf.__version__} lacks"
+            )
+        regularized = any(self._arguments["param_regularizers"].values())
+        if regularized and not fused:
+            raise NotImplementedError("tf_slim.batch_norm itself takes param_regularizers only with fused=True")
+
+    def apply(self, inputs, training):
+        outputs = slim_layers.batch_norm(inputs, is_training=training, **self._arguments)
+        variables = {variable.op.name: variable for variable in tf.global_variables()}
+        for name in ("beta", "gamma", "moving_mean", "moving_variance"):
+            setattr(self, name, variables.get(f"{self._scope.name}/{name}"))
+        return outputs
+
+
+def _batch_normalization(**arguments):
+    try:
+        layer_class = normalization.BatchNormalization
+    except ImportError:
+        layer_class = _BatchNormalization
+    return layer_class(**arguments)
+
+
+def _bridge():
+    for module, name, public in _MOVED:
+        if not hasattr(module, name):
+            setattr(module, name, public)
+    slim_layers.normalization_layers = types.SimpleNamespace(BatchNormalization=_batch_normalization)
+
+
+_bridge()
