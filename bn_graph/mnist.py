@@ -306,9 +306,11 @@ def _whole_numbers(array, largest, name):
         raise InputError(f"{name}: {accepted}, found type {array.dtype}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{name}: {accepted}, found a value that is not finite")
-    wrong = array[(array < 0) | (array > largest) | (array != np.floor(array))]
-    if wrong.size:
-        raise InputError(f"{name}: {accepted}, found {wrong[0]}")
+    if array.size and not (array.dtype == np.uint8 and largest == 255):
+        if array.min() < 0 or array.max() > largest:
+            raise InputError(f"{name}: {accepted}, found {array.min()} to {array.max()}")
+        if array.dtype.kind == "f" and (array != np.floor(array)).any():
+            raise InputError(f"{name}: {accepted}, found {array[array != np.floor(array)][0]}")
     return array
 
 

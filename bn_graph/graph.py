@@ -1,0 +1,199 @@
+"""The tutorial's graph: a hidden and an output layer whose variables three towers share, a loss, accuracies, Adam.
+
+`updates` says who updates the moving averages that validation and test depend on:
+
+    control_dependencies    batch_norm puts its update ops into UPDATE_OPS, and the train op depends on them.
+    in_place                updates_collections=None: batch_norm's own result depends on them.
+    collected               they are in UPDATE_OPS and nobody runs them: the page as printed.
+"""
+
+import dataclasses
+import random
+from typing import Any
+
+from bn_graph.config import LARGEST_SEED, InputError
+from bn_graph.layers import batch_norm, initialize
+from bn_graph.tf1 import tf
+
+# In TensorFlow 1 the position of a random op in the graph was its seed. These are the ones that TF 0.12.1 gave to the
+# tutorial's ops; set explicitly, they give the same draws, whatever else is in the graph.
+WEIGHTS_SEED = {"hidden_layer": 10, "output_layer": 39}
+
+
+def dropout_seed(config, tower):
+    """The op-level seed that TF 0.12.1 gave to the dropout of `tower` (train, valid or test)."""
+    in_place = config.updates == "in_place"
+    return {
+        "train": 101 + config.scale + 2 * in_place,
+        "valid": 189 + 3 * config.scale + 4 * in_place,
+        "test": 221 + 5 * config.scale + 4 * in_place,
+    }[tower]
+
+
+@dataclasses.dataclass(frozen=True)
+class TutorialGraph:
+    """The end points of the tutorial's graph. Accuracies and losses are float32 scalars, accuracies as fractions.
+
+    To train a step: session.run(train_op, train_feed(X, y)). To validate: session.run(valid_accuracy, valid_feed).
+    """
+
+    config: Any  # the TutorialConfig, its seed drawn if it had none
+    graph: Any  # the tf.Graph
+    batch_X: Any  # placeholder, float32 [batch_size, 784]; [None, 784] where is_training is a placeholder
+    batch_y: Any  # placeholder, float32, one-hot [batch_size, 10] or [None, 10]
+    keep_prob: Any  # placeholder, float32
+    is_training: Any  # placeholder, bool; None where the towers have it built in
+    train_logits: Any  # float32 [batch_size, 10], after the last ReLU
+    train_loss: Any
+    train_accuracy: Any
+    valid_logits: Any  # float32 [validation rows, 10]
+    valid_accuracy: Any
+    test_logits: Any  # float32 [test rows, 10]
+    test_accuracy: Any
+    learning_rate: Any  # of the next step, float32
+    train_op: Any
+    init_op: Any
+    valid_feed: dict  # what valid_accuracy and valid_logits need to be fed
+    test_feed: dict
+
+    def train_feed(self, X, y):
+        """The feed of one training step on rows X float32 [rows, 784] and one-hot y float32 [rows, 10]."""
+        feed = {self.batch_X: X, self.batch_y: y, self.keep_prob: self.config.keep_prob}
+        if self.is_training is not None:
+            feed[self.is_training] = True
+        return feed
+
+
+def build_graph(config, splits):
+    """Builds the tutorial's graph in a `tf.Graph` of its own and returns it as a `TutorialGraph`.
+
+    Args:
+        config: `TutorialConfig`. Where it has no seed, one is drawn.
+        splits: `Splits`; the sets for validation and test become constants of the graph (or feeds, where is_training
+            is a placeholder).
+
+    Raises `InputError` where a batch is not smaller than the training set.
+    """
+    num_rows, num_features = splits.train_X.shape
+    num_classes = splits.train_y.shape[1]
+    if config.batch_size >= num_rows:
+        raise InputError(f"batch_size must be less than the {num_rows} training rows, found {config.batch_size}")
+    if config.seed is None:
+        config = dataclasses.replace(config, seed=random.SystemRandom().randint(0, LARGEST_SEED))
+    one_tower = config.is_training == "placeholder"
+
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.set_random_seed(config.seed)
+
+        # prepare input tensors
+        rows = None if one_tower else config.batch_size
+        batch_X = tf.placeholder(tf.float32, shape=[rows, num_features])
+        batch_y = tf.placeholder(tf.float32, shape=[rows, num_classes])
+        keep_prob = tf.placeholder(tf.float32)
+        is_training = tf.placeholder(tf.bool, shape=[]) if one_tower else None
+
+        # create the variables of both layers
+        shapes = {"hidden_layer": [num_features, config.hidden_size], "output_layer": [config.hidden_size, num_classes]}
+        for scope, shape in shapes.items():
+            initialize(scope, shape, tf.truncated_normal_initializer(stddev=0.01, seed=WEIGHTS_SEED[scope]))
+
+        # training tower; update ops, if any are collected, are its own
+        train_logits = model(batch_X, config, is_training if one_tower else True, keep_prob, "train")
+        train_loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=batch_y, logits=train_logits))
+        train_accuracy = compute_accuracy(tf.nn.softmax(train_logits), batch_y)
+
+        # validation and test
+        if one_tower:
+            feed = {keep_prob: 1.0, is_training: False}
+            valid_logits = test_logits = train_logits
+            valid_accuracy = test_accuracy = train_accuracy
+            valid_feed = {**feed, batch_X: splits.valid_X, batch_y: splits.valid_y}
+            test_feed = {**feed, batch_X: splits.test_X, batch_y: splits.test_y}
+        else:
+            valid_logits = model(tf.constant(splits.valid_X), config, False, keep_prob, "valid")
+            valid_accuracy = compute_accuracy(tf.nn.softmax(valid_logits), tf.constant(splits.valid_y))
+            test_logits = model(tf.constant(splits.test_X), config, False, keep_prob, "test")
+            test_accuracy = compute_accuracy(tf.nn.softmax(test_logits), tf.constant(splits.test_y))
+            valid_feed = test_feed = {keep_prob: 1.0}
+
+        # learning rate and optimizer
+        global_step = tf.Variable(0)
+        learning_rate = tf.train.exponential_decay(
+            config.learning_rate, global_step, decay_steps=500, decay_rate=0.95, staircase=True
+        )
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS) if config.updates == "control_dependencies" else []
+        with tf.control_dependencies(updates):
+            train_op = tf.train.AdamOptimizer(learning_rate).minimize(train_loss, global_step=global_step)
+        init_op = tf.global_variables_initializer()
+
+    return TutorialGraph(
+        config=config,
+        graph=graph,
+        batch_X=batch_X,
+        batch_y=batch_y,
+        keep_prob=keep_prob,
+        is_training=is_training,
+        train_logits=train_logits,
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        valid_logits=valid_logits,
+        valid_accuracy=valid_accuracy,
+        test_logits=test_logits,
+        test_accuracy=test_accuracy,
+        learning_rate=learning_rate,
+        train_op=train_op,
+        init_op=init_op,
+        valid_feed=valid_feed,
+        test_feed=test_feed,
+    )
+
+
+def model(X, config, is_training, keep_prob, tower):
+    """One tower: for each layer X -> X*wt+bi -> batch_norm -> ReLU -> dropout (if not the output layer).
+
+    Args:
+        X: float32 [rows, 784].
+        is_training: bool, or a boolean placeholder.
+        keep_prob: float32 scalar.
+        tower: train, valid or test; whose op-level seed the dropout takes.
+
+    Returns: logits, float32 [rows, 10].
+    """
+    output_X = X
+    for scope in ("hidden_layer", "output_layer"):
+        with tf.variable_scope(scope, reuse=True):
+            wt = tf.get_variable("weights")
+            bi = tf.get_variable("biases")
+        output_X = tf.matmul(output_X, wt) + bi
+        output_X = batch_norm(
+            output_X,
+            decay=config.decay,
+            center=config.center,
+            scale=config.scale,
+            is_training=is_training,
+            updates_collections=None if config.updates == "in_place" else tf.GraphKeys.UPDATE_OPS,
+            scope=scope,
+            reuse=True,
+        )
+        output_X = tf.nn.relu(output_X)
+        if scope == "hidden_layer":
+            output_X = dropout(output_X, keep_prob, dropout_seed(config, tower), is_training)
+    return output_X
+
+
+def dropout(X, keep_prob, seed, is_training):
+    """The tutorial's dropout; where `is_training` is a tensor, only in its True branch.
+
+    Every draw moves the op's random stream on. Inside the branch, evaluating draws nothing and training goes on as if
+    nobody had looked. (The printed three towers have three ops with a stream each, so that it is the same there.)
+    """
+    if isinstance(is_training, bool):
+        return tf.nn.dropout(X, rate=1 - keep_prob, seed=seed)
+    return tf.cond(is_training, lambda: tf.nn.dropout(X, rate=1 - keep_prob, seed=seed), lambda: tf.identity(X))
+
+
+def compute_accuracy(predictions, labels):
+    """The fraction of rows whose largest prediction, float32 [rows, 10], is at the one-hot label's place."""
+    correct_predictions = tf.equal(tf.argmax(predictions, 1), tf.argmax(labels, 1))
+    return tf.reduce_mean(tf.cast(correct_predictions, tf.float32))

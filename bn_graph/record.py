@@ -1,0 +1,148 @@
+"""What a run measured, and the lines that the tutorial prints of it. To and from JSON."""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from bn_graph.config import InputError, TutorialConfig
+
+_PACKAGES = ("tensorflow", "tf-slim", "numpy", "scikit-learn")
+
+# How the editions print the validation accuracy and the test accuracy, in per cent.
+_PRINTED = {
+    "page": ("%2.f%%", "%4f%%"),
+    "script": ("%.2f%%", "%.2f%%"),
+    "notebook": ("%.2f%%", "%.2f%%"),
+}
+
+
+def _versions():
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+@dataclasses.dataclass
+class TrainingRecord:
+    """One run. Accuracies are fractions, times are seconds.
+
+    In JSON it is one flat object: the fields below with those of `config` between them. There the setting
+    `learning_rate` is called `initial_learning_rate`, because `learning_rate` is the measured one.
+    """
+
+    config: TutorialConfig  # with the seed that was used
+    split: str  # stratified or original
+    data: str  # where the digits came from
+    versions: dict = dataclasses.field(default_factory=_versions)  # of Python and the libraries
+    train_loss: list = dataclasses.field(default_factory=list)  # one a step, of the batch, before the step's update
+    train_accuracy: list = dataclasses.field(default_factory=list)  # likewise
+    valid_step: list = dataclasses.field(default_factory=list)  # the steps after whose update it was validated
+    valid_accuracy: list = dataclasses.field(default_factory=list)  # one a validation
+    learning_rate: list = dataclasses.field(default_factory=list)  # one a validation: that of the next step
+    test_accuracy: float | None = None  # None until it is tested
+    seconds: float = 0.0  # the loop with its validations; start-up, data and the final test apart
+    steps_per_second: float | None = None  # of training alone, validations and the first 50 steps apart; None if fewer
+
+    def step_line(self):
+        """The line that the tutorial prints after the latest validation."""
+        step = self.valid_step[-1]
+        valid, _ = _PRINTED[self.config.edition]
+        return (
+            f"Epoch: %d:\tLoss: %f\t\tTrain Acc: %.2f%%\tValid Acc: {valid}\tLearning rate: %.6f"
+        ) % (
+            step,
+            self.train_loss[step],
+            self.train_accuracy[step] * 100,
+            self.valid_accuracy[-1] * 100,
+            self.learning_rate[-1],
+        )  # fmt: skip
+
+    def test_line(self):
+        """The last line that the tutorial prints."""
+        _, test = _PRINTED[self.config.edition]
+        return f"Test accuracy: {test}" % (self.test_accuracy * 100)
+
+    def to_json(self):
+        """The record as JSON text, one object. A number that is not finite becomes null."""
+        config = dataclasses.asdict(self.config)
+        config["initial_learning_rate"] = config.pop("learning_rate")
+        measured = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[1:]}
+        measured = {name: _finite(value) for name, value in measured.items()}
+        return json.dumps({**config, **measured}, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text, name="record"):
+        """The record that `to_json` wrote. `name` is what an error calls it.
+
+        Raises `InputError` where the text is not JSON, or not the JSON of a record.
+        """
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{name}: not JSON ({error})") from None
+        measured = {field.name: field.type for field in dataclasses.fields(cls)[1:]}
+        settings = [field.name for field in dataclasses.fields(TutorialConfig)]
+        settings[settings.index("learning_rate")] = "initial_learning_rate"
+        missing = [key for key in (*settings, *measured) if not isinstance(found, dict) or key not in found]
+        if missing:
+            raise InputError(f"{name}: not a record of bn_graph: it has no {missing[0]}")
+        for key, kind in measured.items():
+            if not isinstance(found[key], kind | int if kind is float else kind):
+                raise InputError(f"{name}: {key}: found {str(found[key])[:40]!r} of the wrong type")
+            if kind is list:
+                if not all(type(x) in (int, float, type(None)) for x in found[key]):
+                    raise InputError(f"{name}: {key}: expected a list of numbers")
+                found[key] = [math.nan if x is None else x for x in found[key]]
+        steps, validations = len(found["train_loss"]), len(found["valid_step"])
+        for key, length in dict(train_accuracy=steps, valid_accuracy=validations, learning_rate=validations).items():
+            if len(found[key]) != length:
+                raise InputError(f"{name}: {key}: expected {length} numbers, found {len(found[key])}")
+        values = {key.removeprefix("initial_"): found[key] for key in settings}
+        try:
+            config = TutorialConfig(**values)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+        return cls(config, **{key: found[key] for key in measured})
+
+    def save(self, path):
+        """Writes the record to `path` as JSON, whole or not at all. Raises OSError."""
+        write_whole(path, self.to_json().encode())
+
+    @classmethod
+    def load(cls, path):
+        """The record in the file `path`. Raises `InputError` where it cannot be read or is not a record."""
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"), str(path))
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: not JSON (not UTF-8 text)") from None
+
+
+def write_whole(path, content):
+    """Writes the bytes `content` to the file `path`, replacing it, whole or not at all. Raises OSError."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask():
+    umask = os.umask(0)  # there is no way to ask without setting it
+    os.umask(umask)
+    return umask
+
+
+def _finite(value):
+    if isinstance(value, list):
+        return [_finite(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
