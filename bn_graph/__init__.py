@@ -13,8 +13,6 @@ import importlib
 
 import wrapt
 
-__version__ = "1.0.0"
-
 _ROOM = {
     "TutorialConfig": "config",
     "PAGE": "config",

@@ -12,6 +12,7 @@ import numbers
 EDITIONS = ("page", "script", "notebook")
 UPDATES = ("control_dependencies", "in_place", "collected")
 IS_TRAINING = ("bool", "placeholder")
+SPLITS = ("stratified", "original")
 LARGEST_SEED = 2**31 - 2  # TensorFlow takes seeds modulo 2**31 - 1: a larger one would be another's twin
 
 
@@ -80,7 +81,7 @@ def _whole(name, value, least, most=None):
         raise InputError(f"{name} must be {accepted}, found {value}")
 
 
-# Table of the tutorial's editions. What else differs between them is the format of the printed lines.
+# The published editions. What else differs between them is the format of the printed lines.
 PAGE = TutorialConfig()
 SCRIPT = TutorialConfig(edition="script", updates="in_place")
 NOTEBOOK = TutorialConfig(edition="notebook", updates="in_place", scale=True, print_every=100)

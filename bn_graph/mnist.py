@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bn_graph.config import InputError
+from bn_graph.config import SPLITS, InputError
 
 NUM_FEATURES = 28 * 28
 NUM_CLASSES = 10
-SPLITS = ("stratified", "original")
 
 _EMBEDDED = Path(__file__).parent / "data" / "mnist.npz"
 _EMBEDDED_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"

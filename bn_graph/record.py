@@ -112,6 +112,15 @@ class TrainingRecord:
         write_whole(path, self.to_json().encode())
 
     @classmethod
+    def is_in(cls, path):
+        """Whether the file `path` holds a record."""
+        try:
+            cls.load(path)
+        except InputError:
+            return False
+        return True
+
+    @classmethod
     def load(cls, path):
         """The record in the file `path`. Raises `InputError` where it cannot be read or is not a record."""
         try:

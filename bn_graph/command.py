@@ -1,0 +1,77 @@
+"""What the commands in scripts/ share: one clear line for a user's mistake, no noise from TensorFlow."""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from bn_graph.config import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage in front. What is not given is not there."""
+
+    def __init__(self, **arguments):
+        super().__init__(allow_abbrev=False, argument_default=argparse.SUPPRESS, **arguments)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def run(parser, command):
+    """Parses the arguments, calls `command(arguments)` and exits with what it returns (None is 0).
+
+    A user's mistake or a broken file (`InputError`) is one line on stderr and exit code 2. A programming error keeps
+    its traceback.
+    """
+    arguments = parser.parse_args()
+    try:
+        sys.exit(command(arguments))
+    except InputError as error:
+        parser.error(str(error))
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the lines that it and its libraries print.
+
+    Newer releases print some while they are being loaded, whatever TF_CPP_MIN_LOG_LEVEL says, and from C++, so that
+    only the file descriptor can be turned away. If the import fails, what was printed is shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 2)
+        try:
+            from bn_graph.tf1 import tf
+        except BaseException:
+            printed.seek(0)
+            os.write(stderr, printed.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+    tf.logging.set_verbosity(tf.logging.ERROR)
+
+
+def check_output(path, suffix, ours):
+    """Checks, before any work is done, that the file `path` can be written at the end.
+
+    Args:
+        path: where a command will write.
+        suffix: what its name must end in.
+        ours: called with the path if it exists; whether an earlier run of ours wrote it, so that it may be replaced.
+
+    Raises `InputError`.
+    """
+    path = Path(path)
+    if path.suffix != suffix:
+        raise InputError(f"{path}: expected a file name that ends in {suffix}")
+    try:
+        if path.exists() and not (path.is_file() and ours(path)):
+            raise InputError(f"{path}: exists and was not written by bn_graph; name another file")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None

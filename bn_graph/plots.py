@@ -1,0 +1,52 @@
+"""Pictures of what was measured."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from bn_graph.record import write_whole
+
+SOFTWARE = "bn_graph"  # in the metadata of every picture, so that we know our own
+
+
+def plot_record(record, path):
+    """Writes a PNG of a `TrainingRecord` to `path`: loss, training and validation accuracy over the steps."""
+    from matplotlib.figure import Figure
+
+    config = record.config
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    loss, accuracy = figure.subplots(2, 1, sharex=True)
+    figure.suptitle(
+        f"{config.edition}, updates: {config.updates}, split: {record.split}, seed {config.seed}\n"
+        f"test accuracy {record.test_accuracy:.2%}"
+    )
+
+    steps = np.arange(len(record.train_loss))
+    loss.plot(steps, record.train_loss, color="tab:blue", linewidth=0.8)
+    loss.set_ylabel("training loss (batch)")
+    loss.set_ylim(bottom=0)
+    accuracy.plot(steps, 100 * np.array(record.train_accuracy), color="tab:blue", linewidth=0.5, alpha=0.5, label="training (batch)")  # fmt: skip
+    accuracy.plot(record.valid_step, 100 * np.array(record.valid_accuracy), color="tab:orange", marker="o", markersize=3, label="validation")  # fmt: skip
+    accuracy.axhline(100 * record.test_accuracy, color="tab:green", linestyle="--", label="test, at the end")
+    accuracy.set_ylabel("accuracy (%)")
+    accuracy.set_ylim(0, 101)
+    accuracy.set_xlabel("step")
+    accuracy.legend(loc="lower right")
+    for axes in (loss, accuracy):
+        axes.grid(alpha=0.3)
+
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=120, metadata={"Software": SOFTWARE})
+    write_whole(path, png.getvalue())
+
+
+def is_our_picture(path):
+    """Whether the file `path` is a PNG that bn_graph wrote."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(Path(path)) as image:
+            return image.info.get("Software") == SOFTWARE
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        return False

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Runs the 2016 tutorial "Using Batch Normalization" on today's TensorFlow and prints what it printed.
+
+    python scripts/run_tutorial.py
+    python scripts/run_tutorial.py --edition notebook --split original --seed 1
+    python scripts/run_tutorial.py --edition page --updates collected    # the page as printed
+"""
+
+import dataclasses
+import sys
+from argparse import BooleanOptionalAction
+
+from bn_graph.command import Parser, check_output, import_tensorflow, run
+from bn_graph.config import EDITIONS, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES, InputError
+from bn_graph.record import TrainingRecord
+
+# fmt: off
+parser = Parser(description=__doc__.splitlines()[0])
+option = parser.add_argument
+option("--edition", choices=EDITIONS, default="page", help="which published text (default: page)")
+option("--updates", choices=UPDATES, help="who updates the moving averages: the train op depends on the update ops (default for page), batch_norm runs them in place (default for script and notebook), or nobody does (the page as printed)")
+option("--center", action=BooleanOptionalAction, help="batch_norm adds beta (default: yes)")
+option("--scale", action=BooleanOptionalAction, help="batch_norm multiplies by gamma (default: in the notebook)")
+option("--decay", type=float, help=f"of the moving averages, 0 to 1 (default: {PAGE.decay})")
+option("--is-training", choices=IS_TRAINING, help="a Python bool and three towers, or a placeholder and one (default: bool)")
+option("--data", default="embedded", metavar="SOURCE", help="embedded, openml, or a path: an .npz file, a .mat file or a folder of IDX files (default: embedded)")
+option("--split", choices=SPLITS, default="stratified", help="disjoint sets, or those that scikit-learn 0.18.1 drew (default: stratified)")
+option("--seed", type=int, metavar="N", help="graph-level seed (default: one is drawn)")
+option("--steps", type=int, metavar="N", help=f"training steps (default: {PAGE.steps})")
+option("--batch-size", type=int, metavar="N", help=f"rows in a batch (default: {PAGE.batch_size})")
+option("--hidden-size", type=int, metavar="N", help=f"units of the hidden layer (default: {PAGE.hidden_size})")
+option("--learning-rate", type=float, metavar="RATE", help=f"before its decay (default: {PAGE.learning_rate})")
+option("--keep-prob", type=float, metavar="P", help=f"what dropout keeps, more than 0, at most 1 (default: {PAGE.keep_prob})")
+option("--eval-every", type=int, metavar="N", help=f"steps between two validations (default: {PAGE.eval_every})")
+option("--print-every", type=int, metavar="N", help=f"steps between two printed lines, a multiple of --eval-every (default: {PAGE.print_every}, notebook {NOTEBOOK.print_every})")
+option("--record", default=None, metavar="FILE.json", help="write what was measured")
+option("--plot", default=None, metavar="FILE.png", help="write a picture of it")
+option("--quiet", action="store_true", default=False, help="print nothing")
+# fmt: on
+
+
+def command(arguments):
+    edition = {"page": PAGE, "script": SCRIPT, "notebook": NOTEBOOK}[arguments.edition]
+    settings = {field.name for field in dataclasses.fields(edition)}
+    given = {name: value for name, value in vars(arguments).items() if name in settings}
+    config = dataclasses.replace(edition, **given)
+    if arguments.record:
+        check_output(arguments.record, ".json", TrainingRecord.is_in)
+    if arguments.plot:
+        from bn_graph.plots import is_our_picture, plot_record
+
+        check_output(arguments.plot, ".png", is_our_picture)
+
+    from tqdm import tqdm
+
+    from bn_graph.mnist import data_lines, load_mnist, split
+
+    def log(line):
+        if not arguments.quiet:
+            tqdm.write(line)  # print, where there is no progress bar on the screen
+            sys.stdout.flush()
+
+    mnist = load_mnist(arguments.data)
+    splits = split(mnist, arguments.split)
+    for line in data_lines(mnist, splits):
+        log(line)
+
+    import_tensorflow()
+    from bn_graph import build_graph, train
+
+    def progress(steps):
+        return tqdm(steps, unit="step", leave=False, disable=True if arguments.quiet else None)
+
+    record = train(build_graph(config, splits), splits, log=log, progress=progress)
+    try:
+        if arguments.record:
+            record.save(arguments.record)
+        if arguments.plot:
+            plot_record(record, arguments.plot)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
+
+
+run(parser, command)
