@@ -19,6 +19,7 @@ _ROOM = {
     "SCRIPT": "config",
     "NOTEBOOK": "config",
     "InputError": "config",
+    "Mnist": "mnist",
     "load_mnist": "mnist",
     "split": "mnist",
     "initialize": "layers",

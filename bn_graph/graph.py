@@ -56,6 +56,12 @@ class TutorialGraph:
     valid_feed: dict  # what valid_accuracy and valid_logits need to be fed
     test_feed: dict
 
+    @property
+    def variables(self):
+        """Name to variable, in creation order. session.run(variables) gives their values, as a dict."""
+        with self.graph.as_default():
+            return {variable.op.name: variable for variable in tf.global_variables()}
+
     def train_feed(self, X, y):
         """The feed of one training step on rows X float32 [rows, 784] and one-hot y float32 [rows, 10]."""
         feed = {self.batch_X: X, self.batch_y: y, self.keep_prob: self.config.keep_prob}

@@ -1,0 +1,86 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+REFERENCE = HERE / "reference"
+
+# The four runs of TF 0.12.1 that were recorded, and how the command asks for each.
+RECORDED = {
+    "page": ["--edition", "page", "--updates", "collected"],
+    "page_control_dependencies": ["--edition", "page"],
+    "script": ["--edition", "script"],
+    "notebook": ["--edition", "notebook"],
+}
+
+
+def recorded_config(name, **changes):
+    import dataclasses
+
+    from bn_graph import NOTEBOOK, PAGE, SCRIPT
+
+    config = {
+        "page": dataclasses.replace(PAGE, updates="collected"),
+        "page_control_dependencies": PAGE,
+        "script": SCRIPT,
+        "notebook": NOTEBOOK,
+    }[name]
+    return dataclasses.replace(config, **{"seed": 1, **changes})
+
+
+def recording(name):
+    return json.loads((REFERENCE / f"{name}.json").read_text())
+
+
+def run(*command, env=None, **options):
+    """Runs a command and returns the finished process, its output as text."""
+    env = {**os.environ, **(env or {})}
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=300, **options)
+
+
+def run_tutorial(*arguments, **options):
+    return run(sys.executable, ROOT / "scripts" / "run_tutorial.py", *arguments, **options)
+
+
+def run_python(program, **options):
+    """Runs a Python program of its own process. What it asserts, the test asserts."""
+    process = run(sys.executable, "-c", program, **options)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
+
+
+def largest_so_far(losses, reference):
+    """At each step, the largest relative difference in loss so far."""
+    return np.maximum.accumulate(np.abs(np.array(losses) / np.array(reference) - 1))
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    from bn_graph import load_mnist
+
+    return load_mnist()
+
+
+@pytest.fixture(scope="session")
+def original(mnist):
+    """The sets that the recorded runs were trained on."""
+    from bn_graph import split
+
+    return split(mnist, "original")
+
+
+@pytest.fixture(scope="session", params=RECORDED)
+def recorded_run(request, tmp_path_factory):
+    """A recorded run repeated by the command: its name, the finished process and its record, as JSON says it."""
+    path = tmp_path_factory.mktemp("run") / "record.json"
+    process = run_tutorial(*RECORDED[request.param], "--split", "original", "--seed", "1", "--record", path)
+    assert process.returncode == 0, process.stderr
+    return request.param, process, json.loads(path.read_text())

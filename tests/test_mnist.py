@@ -1,0 +1,904 @@
+"""The digits: every source gives the same ones, in the same order, or one line that says what is wrong with it."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+from conftest import REFERENCE, run_python
+from scipy.io import savemat
+from sklearn.model_selection import train_test_split
+
+from bn_graph.config import InputError
+from bn_graph.mnist import Mnist, data_lines, load_mnist, split
+
+EMBEDDED = Path(__file__).parent.parent / "bn_graph" / "data" / "mnist.npz"
+PARTS = ("x_train", "y_train", "x_test", "y_test")
+IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+IMAGES, LABELS = IDX_FILES[:2]
+LECUN_MD5 = (  # of the four IDX files that he published, unpacked
+    "6bbc9ace898e44ae57da46a324031adb",
+    "a25bea736e30d166cdddb491f175f624",
+    "2646ac647ad5339dbf082846283269ea",
+    "27ae3e4e09519cfbb04c629615203637",
+)
+
+
+# Digits to load, and the files to load them from.
+
+
+def made_up(train_rows, test_rows):
+    """Random images of every digit, in no order, in the layout of LeCun's four files."""
+    rng = np.random.default_rng(train_rows)
+    parts = {}
+    for name, rows in (("train", train_rows), ("test", test_rows)):
+        parts[f"x_{name}"] = rng.integers(0, 256, (rows, 28, 28), np.uint8)
+        parts[f"y_{name}"] = rng.permutation(np.arange(rows, dtype=np.uint8) % 10)
+    return parts
+
+
+def in_original_order(parts):
+    """What 'MNIST original' makes of the four files: each part sorted by digit, and otherwise left in its order."""
+    data, target = [], []
+    for name in ("train", "test"):
+        images, labels = parts[f"x_{name}"].reshape(-1, 784), parts[f"y_{name}"]
+        for digit in range(10):
+            data.append(images[labels == digit])
+            target.append(np.full(len(data[-1]), float(digit)))
+    return np.concatenate(data), np.concatenate(target)
+
+
+def idx(array):
+    """The bytes of an IDX file: magic number, shape, unsigned bytes."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def npz_file(path, parts, save=np.savez):
+    save(path, **parts)
+    return path
+
+
+def idx_folder(path, parts, packed=()):
+    path.mkdir()
+    for name, part in zip(IDX_FILES, PARTS, strict=True):
+        if name in packed:
+            (path / f"{name}.gz").write_bytes(gzip.compress(idx(parts[part])))
+        else:
+            (path / name).write_bytes(idx(parts[part]))
+    return path
+
+
+def mat_file(path, parts, **changes):
+    data, target = in_original_order(parts)
+    savemat(path, {"data": data.T, "label": target[None], **changes})
+    return path
+
+
+def assert_same(loaded, expected):
+    data, target = expected
+    assert loaded.data.dtype == np.uint8 and loaded.target.dtype == np.float64
+    np.testing.assert_array_equal(loaded.data, data)
+    np.testing.assert_array_equal(loaded.target, target)
+
+
+def refusal(source):
+    """The one line with which `source` is refused."""
+    with pytest.raises(InputError) as raised:
+        load_mnist(source)
+    message = str(raised.value)
+    assert message.splitlines() == [message]
+    assert str(source) in message
+    return message
+
+
+@pytest.fixture(scope="module")
+def lecun():
+    """LeCun's four arrays, in his order."""
+    with np.load(EMBEDDED) as archive:
+        return {name: archive[name] for name in PARTS}
+
+
+@pytest.fixture(scope="module")
+def stratified(mnist):
+    return split(mnist, "stratified")
+
+
+@pytest.fixture(scope="module")
+def small():
+    return made_up(120, 40)
+
+
+@pytest.fixture(scope="module")
+def files(small, tmp_path_factory):
+    """The small digits in every layout that a file may have."""
+    folder = tmp_path_factory.mktemp("small")
+    flat = {name: part.reshape(len(part), -1) if name[0] == "x" else part for name, part in small.items()}
+    data, target = in_original_order(small)
+    savemat(folder / "packed.mat", {"data": data.T, "label": target[None]}, do_compression=True)
+    return {
+        "npz": npz_file(folder / "plain.npz", small),
+        "packed npz": npz_file(folder / "packed.npz", small, save=np.savez_compressed),
+        "npz of flat images": npz_file(folder / "flat.npz", flat),
+        "IDX": idx_folder(folder / "plain", small),
+        "IDX, packed": idx_folder(folder / "packed", small, packed=IDX_FILES),
+        "IDX, half of it packed": idx_folder(folder / "half", small, packed=IDX_FILES[1:3]),
+        "mat": mat_file(folder / "plain.mat", small),
+        "packed mat": folder / "packed.mat",
+        "mat with more in it": mat_file(folder / "more.mat", small, mldata_descr_ordering=np.array(["a"], object)),
+    }
+
+
+# The embedded digits.
+
+
+def test_the_embedded_digits_are_lecuns_to_the_last_bit(lecun):
+    assert tuple(hashlib.md5(idx(lecun[name])).hexdigest() for name in PARTS) == LECUN_MD5
+
+
+def test_the_embedded_digits_come_in_the_order_of_mnist_original(mnist, lecun):
+    assert mnist.data.shape == (70000, 784) and mnist.target.shape == (70000,)
+    assert (np.diff(mnist.target[:60000]) >= 0).all() and (np.diff(mnist.target[60000:]) >= 0).all()
+    assert_same(mnist, in_original_order(lecun))
+    assert mnist.source == "embedded"
+
+
+def test_the_embedded_digits_are_what_is_loaded_when_nothing_is_asked_for(mnist):
+    assert_same(load_mnist(), mnist[:2])
+
+
+def test_a_damaged_embedded_file_is_refused(tmp_path, monkeypatch):
+    content = bytearray(EMBEDDED.read_bytes())
+    # A byte that nothing else would miss: the year in which the archive says that its first part was written.
+    content[13] ^= 2
+    damaged = tmp_path / "mnist.npz"
+    damaged.write_bytes(content)
+    assert_same(load_mnist(damaged), load_mnist("embedded")[:2])
+    monkeypatch.setattr("bn_graph.mnist._EMBEDDED", damaged)
+    with pytest.raises(InputError) as raised:
+        load_mnist("embedded")
+    message = str(raised.value)
+    assert message.splitlines() == [message]
+    assert message.startswith(f"{damaged}: damaged")
+
+
+def test_an_embedded_file_that_is_gone_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("bn_graph.mnist._EMBEDDED", tmp_path / "gone.npz")
+    with pytest.raises(InputError, match="gone.npz: No such file"):
+        load_mnist("embedded")
+
+
+# Every other source.
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "npz",
+        "packed npz",
+        "npz of flat images",
+        "IDX",
+        "IDX, packed",
+        "IDX, half of it packed",
+        "mat",
+        "packed mat",
+        "mat with more in it",
+    ],
+)
+def test_every_layout_gives_the_same_digits(files, small, layout):
+    loaded = load_mnist(files[layout])
+    assert_same(loaded, in_original_order(small))
+    assert loaded.source == str(files[layout])
+    assert_same(load_mnist(str(files[layout])), loaded[:2])
+
+
+def test_lecuns_own_files_give_the_embedded_digits(mnist, lecun, tmp_path):
+    assert_same(load_mnist(idx_folder(tmp_path / "lecun", lecun)), mnist[:2])
+
+
+def test_a_mat_file_keeps_its_order(small, tmp_path):
+    # mldata's file is in the order of 'MNIST original' already.
+    data, target = in_original_order(small)
+    mat = mat_file(tmp_path / "backwards.mat", small, data=data[::-1].T, label=target[::-1][None])
+    assert_same(load_mnist(mat), (data[::-1], target[::-1]))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint64, np.int64, ">i4", np.float16, np.float32, np.float64, ">f8"])
+def test_whole_numbers_of_any_type_are_accepted(small, tmp_path, dtype):
+    parts = {name: part.astype(dtype) for name, part in small.items()}
+    parts["x_train"][0, 0, :2] = 0, 255
+    expected = in_original_order({name: part.astype(np.uint8) for name, part in parts.items()})
+    assert_same(load_mnist(npz_file(tmp_path / "wide.npz", parts)), expected)
+    mat = mat_file(tmp_path / "wide.mat", small, data=expected[0].T.astype(dtype), label=expected[1][None])
+    assert_same(load_mnist(mat), expected)
+
+
+@pytest.mark.parametrize("rows", [(20, 10), (1, 29), (0, 30)])
+def test_other_data_may_have_any_number_of_rows(tmp_path, rows):
+    parts = made_up(*rows)
+    for source in (npz_file(tmp_path / "other.npz", parts), idx_folder(tmp_path / "other", parts)):
+        loaded = load_mnist(source)
+        assert_same(loaded, in_original_order(parts))
+        assert len(loaded.data) == 30
+
+
+# OpenML. scikit-learn's own code runs; only what it would ask the network for is answered here.
+
+
+class Answer(io.BytesIO):
+    """What urlopen returns."""
+
+    def info(self):
+        return {"Content-Encoding": "gzip"}
+
+
+def openml(images, labels, md5=None):
+    """A urlopen that knows one data set, mnist_784, version 1, as OpenML describes it."""
+    columns = [f"pixel{i}" for i in range(1, 785)]
+    header = "@RELATION mnist_784\n" + "".join(f"@ATTRIBUTE {name} real\n" for name in columns)
+    header += "@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}\n@DATA\n"
+    cells = np.array([list(b"%03d," % value) for value in range(256)], np.uint8)
+    ends = np.array([list(b"%d\n" % digit) for digit in range(10)], np.uint8)
+    rows = np.hstack([cells[images.reshape(-1, 784)].reshape(len(images), -1), ends[labels]])
+    arff = header.encode() + rows.tobytes()
+    column = {"is_ignore": "false", "is_row_identifier": "false", "number_of_missing_values": "0"}
+    features = [{"name": name, "data_type": "numeric", "is_target": "false", **column} for name in columns]
+    features += [{"name": "class", "data_type": "nominal", "is_target": "true", **column}]
+    description = {
+        "id": "554",
+        "name": "mnist_784",
+        "version": "1",
+        "description": "The MNIST database",
+        "format": "ARFF",
+        "status": "active",
+        "url": "https://api.openml.org/data/v1/download/52667/mnist_784.arff",
+        "md5_checksum": md5 or hashlib.md5(arff).hexdigest(),
+    }
+    answers = {
+        "/api/v1/json/data/list/data_name/mnist_784/limit/2/data_version/1": {"data": {"dataset": [{"did": 554}]}},
+        "/api/v1/json/data/554": {"data_set_description": description},
+        "/api/v1/json/data/features/554": {"data_features": {"feature": features}},
+        "/api/v1/json/data/qualities/554": {
+            "data_qualities": {"quality": [{"name": "NumberOfInstances", "value": f"{len(images)}.0"}]}
+        },
+    }
+    packed = {path: gzip.compress(json.dumps(answer).encode()) for path, answer in answers.items()}
+    packed["/data/v1/download/52667/mnist_784.arff"] = gzip.compress(arff, compresslevel=1)
+    return lambda request: Answer(packed[request.selector])
+
+
+@pytest.fixture
+def openml_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    monkeypatch.setattr("sklearn.datasets._openml.time.sleep", lambda seconds: None)
+    return lambda urlopen: monkeypatch.setattr("sklearn.datasets._openml.urlopen", urlopen)
+
+
+def no_network(request):
+    raise URLError("Temporary failure in name resolution")
+
+
+def test_openml_gives_the_embedded_digits_and_scikit_learn_keeps_them(mnist, lecun, openml_is):
+    images = np.concatenate([lecun["x_train"], lecun["x_test"]])
+    openml_is(openml(images, np.concatenate([lecun["y_train"], lecun["y_test"]])))
+    loaded = load_mnist("openml")
+    assert_same(loaded, mnist[:2])
+    assert loaded.source == "openml"
+
+
+def test_openml_with_another_number_of_rows_is_refused(small, openml_is):
+    openml_is(openml(small["x_train"], small["y_train"]))
+    assert refusal("openml") == "openml: expected 70000 rows of mnist_784, found 120"
+
+
+def test_openml_is_read_from_the_cache_of_scikit_learn(small, openml_is):
+    openml_is(openml(small["x_train"], small["y_train"]))
+    first = refusal("openml")
+    openml_is(no_network)
+    assert refusal("openml") == first
+
+
+@pytest.mark.filterwarnings("ignore:A network error occurred")
+def test_openml_without_a_network_is_one_line(openml_is):
+    openml_is(no_network)
+    assert "Temporary failure in name resolution" in refusal("openml")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid cache")
+def test_a_damaged_download_from_openml_is_one_line(small, openml_is):
+    openml_is(openml(small["x_train"], small["y_train"], md5="0" * 32))
+    assert "md5 checksum" in refusal("openml")
+
+
+# What is refused.
+
+
+def changed(name, change):
+    """A fault of one part: `change` is what becomes of it."""
+    return lambda parts: {**parts, name: change(parts[name])}
+
+
+def with_value(name, dtype, value):
+    """A fault of one part: one value in the middle of it."""
+
+    def change(part):
+        part = part.astype(dtype)
+        part.flat[part.size // 2] = value
+        return part
+
+    return changed(name, change)
+
+
+def without(name):
+    return lambda parts: {key: part for key, part in parts.items() if key != name}
+
+
+def swapped(parts):
+    return {
+        "x_train": parts["y_train"],
+        "y_train": parts["x_train"],
+        "x_test": parts["y_test"],
+        "y_test": parts["x_test"],
+    }
+
+
+WHOLE_PIXELS, WHOLE_DIGITS = "expected whole numbers from 0 to 255", "expected whole numbers from 0 to 9"
+
+# A fault of the four parts, the part that the message names, and what it says of it.
+FAULTS = {
+    "images and labels swapped": (swapped, "x_train", "expected images of 28 x 28", "[120]"),
+    "27 x 28": (changed("x_train", lambda x: x[:, :27]), "x_train", "expected images of 28 x 28", "[120, 27, 28]"),
+    "28 x 27": (changed("x_test", lambda x: x[:, :, 1:]), "x_test", "expected images of 28 x 28", "[40, 28, 27]"),
+    "783 columns": (changed("x_train", lambda x: x.reshape(-1, 784)[:, 1:]), "x_train", "28 x 28", "[120, 783]"),
+    "one dimension": (changed("x_train", np.ravel), "x_train", "expected images of 28 x 28", "[94080]"),
+    "four dimensions": (changed("x_test", lambda x: x[..., None]), "x_test", "28 x 28", "[40, 28, 28, 1]"),
+    "one image": (changed("x_train", lambda x: x[0]), "x_train", "expected images of 28 x 28", "[28, 28]"),
+    "one number": (changed("x_train", lambda x: x[0, 0, 0]), "x_train", "expected images of 28 x 28", "[]"),
+    "an image short": (changed("x_train", lambda x: x[1:]), "y_train", "expected 119 labels", "(120,)"),
+    "a label short": (changed("y_test", lambda y: y[1:]), "y_test", "expected 40 labels", "(39,)"),
+    "labels in a column": (changed("y_train", lambda y: y[:, None]), "y_train", "expected 120 labels", "(120, 1)"),
+    "one-hot labels": (changed("y_train", lambda y: np.eye(10)[y]), "y_train", "expected 120 labels", "(120, 10)"),
+    "boolean pixels": (changed("x_train", lambda x: x > 99), "x_train", WHOLE_PIXELS, "bool"),
+    "boolean labels": (changed("y_train", lambda y: y > 4), "y_train", WHOLE_DIGITS, "bool"),
+    "complex pixels": (changed("x_test", lambda x: x.astype(complex)), "x_test", WHOLE_PIXELS, "complex128"),
+    "text for pixels": (changed("x_train", lambda x: x.astype(str)), "x_train", WHOLE_PIXELS, "U3"),
+    "text for labels": (changed("y_train", lambda y: y.astype(str)), "y_train", WHOLE_DIGITS, "U"),
+    "bytes for labels": (changed("y_test", lambda y: y.astype("S1")), "y_test", WHOLE_DIGITS, "S1"),
+    "dates for labels": (changed("y_test", lambda y: y.astype("M8[s]")), "y_test", WHOLE_DIGITS, "datetime64"),
+    "records": (changed("x_train", lambda x: x.view([("grey", "u1")])), "x_train", WHOLE_PIXELS, "grey"),
+    "NaN pixel": (with_value("x_train", "f4", np.nan), "x_train", WHOLE_PIXELS, "not finite"),
+    "NaN label": (with_value("y_train", "f8", np.nan), "y_train", WHOLE_DIGITS, "not finite"),
+    "infinite pixel": (with_value("x_test", "f8", np.inf), "x_test", WHOLE_PIXELS, "not finite"),
+    "infinite label": (with_value("y_test", "f4", -np.inf), "y_test", WHOLE_DIGITS, "not finite"),
+    "half a pixel": (with_value("x_train", "f4", 0.5), "x_train", WHOLE_PIXELS, "found 0.5"),
+    "half a label": (with_value("y_train", "f8", 3.5), "y_train", WHOLE_DIGITS, "found 3.5"),
+    "pixels from 0 to 1": (changed("x_train", lambda x: x / 255), "x_train", WHOLE_PIXELS, "found 0."),
+    "pixel of 256": (with_value("x_train", "i2", 256), "x_train", WHOLE_PIXELS, "found 0 to 256"),
+    "pixel of 256.0": (with_value("x_test", "f4", 256), "x_test", WHOLE_PIXELS, "to 256.0"),
+    "pixel of -1": (with_value("x_test", "i8", -1), "x_test", WHOLE_PIXELS, "found -1 to 255"),
+    "label of 10": (with_value("y_train", "u1", 10), "y_train", WHOLE_DIGITS, "found 0 to 10"),
+    "label of 255": (with_value("y_test", "u1", 255), "y_test", WHOLE_DIGITS, "found 0 to 255"),
+    "label of -1": (with_value("y_test", "f8", -1), "y_test", WHOLE_DIGITS, "found -1.0 to 9.0"),
+    "no images": (without("x_test"), "x_test", "has no", "expected x_train, y_train, x_test, y_test"),
+    "unlabelled": (without("y_train"), "y_train", "has no", "expected x_train, y_train, x_test, y_test"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_npz_file_is_refused_in_one_line_that_names_the_part(small, tmp_path, fault):
+    change, part, *says = FAULTS[fault]
+    message = refusal(npz_file(tmp_path / "faulty.npz", change(small)))
+    for words in (part, *says):
+        assert words in message
+
+
+def nothing(parts):
+    return {name: part[:0] for name, part in parts.items()}
+
+
+def one_class(parts):
+    return {name: np.full_like(part, 3) if name[0] == "y" else part for name, part in parts.items()}
+
+
+@pytest.mark.parametrize(("change", "found"), [(nothing, 0), (one_class, 1)])
+@pytest.mark.parametrize("write", [npz_file, idx_folder, mat_file])
+def test_fewer_than_two_classes_are_refused(small, tmp_path, write, change, found):
+    suffix = {npz_file: ".npz", idx_folder: "", mat_file: ".mat"}[write]
+    message = refusal(write(tmp_path / f"poor{suffix}", change(small)))
+    assert f"expected images of at least two classes, found {found}" in message
+
+
+def test_an_npz_file_that_is_something_else_is_refused(small, tmp_path):
+    source = tmp_path / "false.npz"
+    np.save(tmp_path / "array.npy", small["x_train"])
+    for content in (
+        (tmp_path / "array.npy").read_bytes(),
+        pickle.dumps(small),
+        gzip.compress(b"digits"),
+        b"digits\n",
+        b"",
+    ):
+        source.write_bytes(content)
+        assert "not a whole .npz file" in refusal(source)
+
+
+@pytest.mark.parametrize("content", [b"", b"digits", b"PK\5\6" + bytes(18)])
+def test_an_npz_file_with_something_else_for_an_array_is_refused(small, tmp_path, content):
+    source = npz_file(tmp_path / "false.npz", without("x_test")(small))
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr("x_test.npy", content)
+    assert "not a whole .npz file of plain arrays" in refusal(source)
+
+
+class Trap:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_nothing_is_ever_unpickled(small, tmp_path):
+    trap = tmp_path / "sprung"
+    array = np.array([Trap(trap)], dtype=object)
+    (tmp_path / "pickle.npz").write_bytes(pickle.dumps(Trap(trap)))
+    with open(tmp_path / "npy.npz", "wb") as file:
+        np.save(file, array, allow_pickle=True)
+    npz_file(tmp_path / "images.npz", {**small, "x_train": array})
+    npz_file(tmp_path / "labels.npz", {**small, "y_test": array})
+    npz_file(tmp_path / "more.npz", {**small, "more": array})
+    for name in ("pickle", "npy", "images", "labels"):
+        assert "not a whole .npz file" in refusal(tmp_path / f"{name}.npz")
+        assert not trap.exists()
+    # What nobody asks for is nobody's harm.
+    assert_same(load_mnist(tmp_path / "more.npz"), in_original_order(small))
+    assert not trap.exists()
+    # The trap works.
+    with np.load(tmp_path / "images.npz", allow_pickle=True) as archive, pytest.raises(OSError):
+        archive["x_train"]
+        archive["x_train"]
+    assert trap.exists()
+
+
+def replaced(name, change):
+    """A fault of an IDX folder: `change` makes the bytes of a file out of those it has."""
+
+    def fault(folder):
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+    return fault
+
+
+def images_and_labels_swapped(folder):
+    (folder / IMAGES).rename(folder / "images")
+    (folder / LABELS).rename(folder / IMAGES)
+    (folder / "images").rename(folder / LABELS)
+
+
+def only_labels_packed_with(pack):
+    def fault(folder):
+        (folder / f"{LABELS}.gz").write_bytes(pack((folder / LABELS).read_bytes()))
+        (folder / LABELS).unlink()
+
+    return fault
+
+
+def a_folder_for_labels(folder):
+    (folder / LABELS).unlink()
+    (folder / LABELS).mkdir()
+
+
+# A fault of the folder, the file that the message names, and what it says of it.
+IDX_FAULTS = {
+    "images and labels swapped": (images_and_labels_swapped, IMAGES, "expected IDX images", "0x0803", "0x0801"),
+    "labels twice": (replaced(IMAGES, lambda _: idx(np.arange(120))), IMAGES, "expected IDX images", "0x0801"),
+    "images twice": (replaced(LABELS, lambda _: idx(np.ones((9, 28, 28)))), LABELS, "expected IDX labels", "0x0803"),
+    "four dimensions": (replaced(IMAGES, lambda _: idx(np.ones((9, 28, 28, 1)))), IMAGES, "0x0803", "0x0804"),
+    "signed bytes": (replaced(IMAGES, lambda b: b"\0\0\x09\3" + b[4:]), IMAGES, "expected IDX images", "0x0903"),
+    "other bytes": (replaced(IMAGES, lambda _: b"digits" * 9), IMAGES, "expected IDX images", "0x64696769"),
+    "packed, but not named so": (replaced(IMAGES, gzip.compress), IMAGES, "expected IDX images", "0x1f8b"),
+    "27 x 28": (replaced(IMAGES, lambda _: idx(np.ones((120, 27, 28)))), IMAGES, "28 x 28", "[120, 27, 28]"),
+    "an image short": (replaced(IMAGES, lambda _: idx(np.ones((119, 28, 28)))), LABELS, "119 labels", "(120,)"),
+    "a label short": (replaced(LABELS, lambda _: idx(np.arange(119) % 10)), LABELS, "120 labels", "(119,)"),
+    "label of 10": (replaced(LABELS, lambda b: b[:-1] + b"\n"), LABELS, WHOLE_DIGITS, "found 0 to 10"),
+    "trailing byte": (replaced(IMAGES, lambda b: b + b"\0"), IMAGES, "expected 94080 bytes", "found 94081"),
+    "trailing label": (replaced(LABELS, lambda b: b + b"\0"), LABELS, "expected 120 bytes", "found 121"),
+    "more rows than bytes": (replaced(LABELS, lambda b: b[:4] + b"\xff" * 4 + b[8:]), LABELS, "expected 4294967295"),
+    "no images": (lambda folder: (folder / IMAGES).unlink(), "", f"has no {IMAGES} or {IMAGES}.gz"),
+    "unlabelled": (lambda folder: (folder / LABELS).unlink(), "", f"has no {LABELS} or {LABELS}.gz"),
+    "folder for a file": (a_folder_for_labels, LABELS, "Is a directory"),
+    "not packed, but named so": (only_labels_packed_with(bytes), f"{LABELS}.gz", "not a whole gzip file"),
+    "packed twice": (
+        only_labels_packed_with(lambda b: gzip.compress(gzip.compress(b))),
+        f"{LABELS}.gz",
+        "expected IDX labels",
+        "found 0x1f8b",
+    ),
+    "trailing bytes after the packed ones": (
+        only_labels_packed_with(lambda b: gzip.compress(b) + b"more"),
+        f"{LABELS}.gz",
+        "not a whole gzip file",
+    ),
+    "trailing label, packed": (
+        only_labels_packed_with(lambda b: gzip.compress(b + b"\1")),
+        f"{LABELS}.gz",
+        "expected 120 bytes",
+        "found 121",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", IDX_FAULTS)
+def test_a_faulty_idx_file_is_refused_in_one_line_that_names_it(small, tmp_path, fault):
+    change, name, *says = IDX_FAULTS[fault]
+    folder = idx_folder(tmp_path / "faulty", small)
+    change(folder)
+    message = refusal(folder)
+    assert message.startswith(f"{folder / name}: ")
+    for words in says:
+        assert words in message
+
+
+def test_an_idx_header_cut_short_is_not_blamed_on_its_magic_number(small, tmp_path):
+    folder = idx_folder(tmp_path / "short", small)
+    for name, content in ((IMAGES, idx(small["x_train"])[:15]), (LABELS, idx(small["y_train"])[:4])):
+        (folder / name).write_bytes(content)
+        message = refusal(folder)
+        assert str(folder / name) in message
+        assert f"found {len(content)} bytes" in message and "magic" not in message
+        idx_folder(tmp_path / name, small)
+        folder = tmp_path / name
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    assert f"has no {IMAGES} or {IMAGES}.gz" in refusal(tmp_path)
+
+
+def of_data(change):
+    return lambda data, target: {"data": change(data.T)}
+
+
+def of_label(change):
+    return lambda data, target: {"label": change(target[None])}
+
+
+def mat_value(name, dtype, value):
+    change = with_value(name, dtype, value)
+    return {"data": of_data, "label": of_label}[name](lambda array: change({name: array})[name])
+
+
+# A fault of data [784, rows] and label [1, rows], the name in the message, and what it says of it.
+MAT_FAULTS = {
+    "images in rows": (of_data(np.transpose), "data", "784", "[160, 784]"),
+    "783 pixels": (of_data(lambda x: x[1:]), "data", "784", "[783, 160]"),
+    "an image short": (of_data(lambda x: x[:, 1:]), "label", "expected 159 labels", "(160,)"),
+    "a label short": (of_label(lambda y: y[:, 1:]), "label", "expected 160 labels", "(159,)"),
+    "labels in a column": (of_label(np.transpose), "label", "expected shape [1, rows]", "[160, 1]"),
+    "images with a shape": (of_data(lambda x: x.reshape(28, 28, -1)), "data", "784", "[28, 28, 160]"),
+    "complex pixels": (of_data(lambda x: x + 1j), "data", "complex"),
+    "text": (of_data(lambda _: "digits"), "data"),
+    "cells": (of_data(lambda x: np.array([[0, "digit"]], object)), "data"),
+    "struct": (of_data(lambda x: {"digits": 1}), "data"),
+    "NaN pixel": (mat_value("data", "f8", np.nan), "data", WHOLE_PIXELS, "not finite"),
+    "infinite label": (mat_value("label", "f8", np.inf), "label", WHOLE_DIGITS, "not finite"),
+    "half a pixel": (mat_value("data", "f4", 0.5), "data", WHOLE_PIXELS, "found 0.5"),
+    "half a label": (mat_value("label", "f8", 0.5), "label", WHOLE_DIGITS, "found 0.5"),
+    "pixel of 256": (mat_value("data", "i2", 256), "data", WHOLE_PIXELS, "found 0 to 256"),
+    "pixel of -1": (mat_value("data", "i2", -1), "data", WHOLE_PIXELS, "found -1 to 255"),
+    "label of 10": (mat_value("label", "f8", 10), "label", WHOLE_DIGITS, "found 0.0 to 10.0"),
+    "label of -1": (mat_value("label", "i1", -1), "label", WHOLE_DIGITS, "found -1 to 9"),
+}
+
+
+@pytest.mark.parametrize("fault", MAT_FAULTS)
+def test_a_faulty_mat_file_is_refused_in_one_line_that_names_the_variable(small, tmp_path, fault):
+    change, name, *says = MAT_FAULTS[fault]
+    source = mat_file(tmp_path / "faulty.mat", small, **change(*in_original_order(small)))
+    message = refusal(source)
+    assert name in message.removeprefix(str(source))
+    for words in says:
+        assert words in message
+
+
+@pytest.mark.parametrize("name", ["data", "label"])
+def test_a_mat_file_without_images_or_labels_is_refused(small, tmp_path, name):
+    data, target = in_original_order(small)
+    variables = {"data": data.T, "label": target[None]}
+    variables[f"{name}s"] = variables.pop(name)
+    savemat(tmp_path / "unlabelled.mat", variables)
+    assert f"has no {name}; expected data [784, rows] and label [1, rows]" in refusal(tmp_path / "unlabelled.mat")
+
+
+def test_a_mat_file_that_is_something_else_is_refused(small, tmp_path):
+    source = tmp_path / "false.mat"
+    np.save(tmp_path / "array.npy", small["x_train"])
+    matlab_73 = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM" + bytes(384) + b"\x89HDF\r\n\x1a\n"
+    for content in (
+        (tmp_path / "array.npy").read_bytes(),
+        pickle.dumps(small),
+        matlab_73.ljust(4096, b"\0"),
+        matlab_73[512:].ljust(4096, b"\0"),  # HDF5 with no MATLAB header before it
+        b"digits\n",
+        b"",
+    ):
+        source.write_bytes(content)
+        assert "not a whole MATLAB 5 file" in refusal(source)
+    source.write_bytes(matlab_73)
+    assert "7.3" in refusal(source)
+
+
+def test_a_mat_file_with_a_damaged_type_number_does_not_end_python(tmp_path):
+    # scipy's loadmat looks such a number up in a table without asking whether it is in there. So: another process.
+    content = mat_file(tmp_path / "few.mat", made_up(3, 2)).read_bytes()
+    tag = content.rindex(struct.pack("<2I", 9, 8 * 5))  # the labels: float64, 8 bytes for each
+    for number in (0, 8, 10, 20, 60000):
+        damaged = content[:tag] + struct.pack("<I", number) + content[tag + 4 :]
+        (tmp_path / f"{number}.mat").write_bytes(damaged)
+    run_python(f"""
+from bn_graph.mnist import InputError, load_mnist
+for number in (0, 8, 10, 20, 60000):
+    try:
+        load_mnist({str(tmp_path)!r} + f"/{{number}}.mat")
+    except InputError as error:
+        assert f"{{number}}.mat: " in str(error) and len(str(error).splitlines()) == 1
+    else:
+        raise AssertionError(f"type number {{number}} was accepted")
+""")
+
+
+@pytest.mark.parametrize("layout", ["npz", "packed npz", "IDX", "IDX, packed", "mat", "packed mat"])
+def test_a_file_cut_short_anywhere_is_refused(tmp_path, layout):
+    parts = made_up(3, 2)
+    data, target = in_original_order(parts)
+    if layout.startswith("IDX"):
+        source = idx_folder(tmp_path / "few", parts, packed=IDX_FILES if "packed" in layout else ())
+        path = next(source.glob(f"{IMAGES}*"))
+    elif layout.endswith("npz"):
+        source = path = npz_file(tmp_path / "few.npz", parts, np.savez_compressed if "packed" in layout else np.savez)
+    else:
+        source = path = tmp_path / "few.mat"
+        savemat(path, {"data": data.T, "label": target[None]}, do_compression="packed" in layout)
+    content = path.read_bytes()
+    assert_same(load_mnist(source), (data, target))
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        assert str(path) in refusal(source)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_npz_file_is_never_taken_for_other_digits(tmp_path, save):
+    # The archive holds a checksum of every part.
+    source = npz_file(tmp_path / "few.npz", made_up(3, 2), save)
+    content = source.read_bytes()
+    whole = load_mnist(source)
+    refused = 0
+    for position in range(len(content)):
+        # every bit of the first part's headers, one bit of each byte behind them
+        for bit in range(8) if position < 200 else [position % 8]:
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            source.write_bytes(damaged)
+            try:
+                loaded = load_mnist(source)
+            except InputError as error:
+                refused += 1
+                assert str(source) in str(error) and len(str(error).splitlines()) == 1 and len(str(error)) < 500
+            else:
+                assert_same(loaded, whole[:2])
+    assert refused > len(content) / 2
+
+
+@pytest.mark.parametrize("name", ["digits", "digits.npz", "digits.mat", "digits.gz"])
+def test_a_path_that_does_not_exist_is_refused(tmp_path, name):
+    assert "no such file" in refusal(tmp_path / name).lower()
+
+
+@pytest.mark.parametrize("name", ["digits.npy", "digits.csv", "digits.gz", IMAGES])
+def test_a_file_of_another_kind_is_refused(small, tmp_path, name):
+    source = npz_file(tmp_path / "digits.npz", small).rename(tmp_path / name)
+    assert "expected a folder of IDX files, an .npz file or a .mat file" in refusal(source)
+
+
+@pytest.mark.parametrize("suffix", ["", ".npz", ".mat"])
+def test_a_name_that_no_file_can_have_is_refused(suffix):
+    refusal("x" * 5000 + suffix)
+
+
+def test_a_misspelt_source_is_told_which_there_are():
+    assert "expected embedded, openml or a path" in refusal("embeded")
+
+
+# Splits.
+
+
+SMALL_SPLITS = ("unequal", "tied", "equal", "skewed", "five_digits", "sorted")
+
+
+@pytest.fixture(scope="module")
+def small_splits():
+    with np.load(REFERENCE / "splits_small_scikit-learn-0.18.1.npz") as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def labelled(labels):
+    """Digits with these labels, and images that tell which row they are."""
+    labels = np.asarray(labels, np.float64)
+    data = np.zeros((len(labels), 784), np.uint8)
+    data[:, 0], data[:, 1] = np.divmod(np.arange(len(labels)), 256)
+    return Mnist(data, labels, "made up")
+
+
+def assert_holds_its_rows(splits, digits):
+    one_hot = np.eye(10, dtype=np.float32)[digits.target.astype(int)]
+    for name in ("train", "valid", "test"):
+        X, y, rows = (getattr(splits, f"{name}_{what}") for what in ("X", "y", "rows"))
+        assert X.dtype == np.float32 and y.dtype == np.float32 and rows.dtype == np.int64
+        np.testing.assert_array_equal(X, digits.data[rows])
+        np.testing.assert_array_equal(y, one_hot[rows])
+
+
+def split_refusal(*arguments, **options):
+    with pytest.raises(InputError) as raised:
+        split(*arguments, **options)
+    message = str(raised.value)
+    assert message.splitlines() == [message]
+    return message
+
+
+def test_original_draws_the_70000_rows_that_scikit_learn_0_18_1_drew(original):
+    with np.load(REFERENCE / "splits_scikit-learn-0.18.1.npz") as recorded:
+        for name in ("train", "valid", "test"):
+            np.testing.assert_array_equal(getattr(original, f"{name}_rows"), recorded[name])
+    assert original.how == "original" and original.source == "embedded"
+
+
+@pytest.mark.parametrize("case", SMALL_SPLITS)
+def test_original_draws_from_other_digits_what_scikit_learn_0_18_1_drew(small_splits, case):
+    valid_size, test_size = small_splits[f"{case}_sizes"].tolist()
+    digits = labelled(small_splits[f"{case}_labels"])
+    splits = split(digits, "original", valid_size=valid_size, test_size=test_size)
+    for name in ("train", "valid", "test"):
+        np.testing.assert_array_equal(getattr(splits, f"{name}_rows"), small_splits[f"{case}_{name}"])
+    assert_holds_its_rows(splits, digits)
+
+
+def test_every_recorded_small_split_is_tested(small_splits):
+    assert {name.rpartition("_")[0] for name in small_splits} == set(SMALL_SPLITS)
+
+
+def test_in_original_the_training_and_test_set_share_rows_and_repeat_them(original):
+    assert np.isin(original.test_rows, original.train_rows).sum() == 5291
+    assert len(np.unique(original.train_rows)) == 34756
+    assert len(np.unique(original.test_rows)) == 9307
+    # The first of the two calls was right.
+    assert len(np.unique(original.valid_rows)) == 10000
+    assert not np.isin(original.valid_rows, np.append(original.train_rows, original.test_rows)).any()
+
+
+def test_the_sets_of_original_hold_the_rows_they_name(mnist, original):
+    assert_holds_its_rows(original, mnist)
+
+
+def test_the_sets_of_stratified_hold_the_rows_they_name(mnist, stratified):
+    assert_holds_its_rows(stratified, mnist)
+    assert stratified.how == "stratified" and stratified.source == "embedded"
+
+
+def test_stratified_is_the_default(mnist, stratified):
+    np.testing.assert_array_equal(split(mnist).train_rows, stratified.train_rows)
+
+
+def test_stratified_sets_are_disjoint_and_cover_all_rows(stratified):
+    rows = (stratified.train_rows, stratified.valid_rows, stratified.test_rows)
+    assert [len(each) for each in rows] == [50000, 10000, 10000]
+    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(70000))
+
+
+def test_stratified_sets_have_each_digits_share_to_within_one_row(mnist, stratified):
+    drawn = {name: getattr(stratified, f"{name}_y").sum(axis=0, dtype=float) for name in ("train", "valid", "test")}
+    everything = np.bincount(mnist.target.astype(int))
+    assert (np.abs(drawn["valid"] - everything / 7) < 1).all()
+    rest = everything - drawn["valid"]
+    assert (np.abs(drawn["test"] - rest / 6) < 1).all()
+    assert (np.abs(drawn["train"] - rest * 5 / 6) < 1).all()
+
+
+def tutorial_splits(digits, valid_size, test_size):
+    """The tutorial's own lines."""
+    mnist_X = digits.data.astype(np.float32)
+    mnist_y = digits.target.astype(np.float32)
+    mnist_y = np.arange(10) == mnist_y[:, None]
+    mnist_y = mnist_y.astype(np.float32)
+    train_X, valid_X, train_y, valid_y = train_test_split(
+        mnist_X, mnist_y, test_size=valid_size, random_state=102, stratify=digits.target
+    )
+    train_X, test_X, train_y, test_y = train_test_split(
+        train_X, train_y, test_size=test_size, random_state=325, stratify=train_y
+    )
+    return train_X, train_y, valid_X, valid_y, test_X, test_y
+
+
+def test_stratified_is_what_the_tutorials_two_calls_give_today(mnist, stratified):
+    expected = tutorial_splits(mnist, 10000, 10000)
+    for array, tutorials in zip(stratified[:6], expected, strict=True):
+        np.testing.assert_array_equal(array, tutorials)
+
+
+@pytest.mark.parametrize("case", SMALL_SPLITS)
+def test_stratified_is_what_the_tutorials_two_calls_give_for_other_digits(small_splits, case):
+    valid_size, test_size = small_splits[f"{case}_sizes"].tolist()
+    digits = labelled(small_splits[f"{case}_labels"])
+    splits = split(digits, "stratified", valid_size=valid_size, test_size=test_size)
+    for array, tutorials in zip(splits[:6], tutorial_splits(digits, valid_size, test_size), strict=True):
+        np.testing.assert_array_equal(array, tutorials)
+
+
+@pytest.mark.parametrize("how", ["stratified", "original"])
+def test_a_split_leaves_the_digits_and_numpys_random_numbers_alone(how):
+    digits = labelled(np.arange(200) % 10)
+    before = digits.data.copy(), digits.target.copy()
+    np.random.seed(7)
+    split(digits, how, valid_size=40, test_size=30)
+    assert np.random.randint(10**9) == np.random.RandomState(7).randint(10**9)
+    assert_same(digits, before)
+
+
+@pytest.mark.parametrize("how", ["stratified", "original"])
+@pytest.mark.parametrize(
+    ("labels", "sizes", "says"),
+    [
+        (np.arange(200) % 10, {}, "has 200 rows; 20000 for validation and test leave too few"),
+        (np.arange(200) % 10, {"valid_size": 100, "test_size": 100}, "has 200 rows; 200 for validation and test"),
+        (np.arange(200) % 10, {"valid_size": 100, "test_size": 95}, "has 200 rows; 195 for validation and test"),
+        ([0] + [1] * 99 + [2] * 99, {"valid_size": 20, "test_size": 20}, "only 1 member"),
+        (np.arange(200) % 10, {"valid_size": 9, "test_size": 20}, "classes"),
+        (np.arange(200) % 10, {"valid_size": 0, "test_size": 20}, "cannot be split"),
+        (np.arange(200) % 10, {"valid_size": 20, "test_size": 0}, "cannot be split"),
+        (np.arange(200) % 10, {"valid_size": 20, "test_size": -1}, "cannot be split"),
+    ],
+    ids=["few", "no rest", "small rest", "one member", "fewer than classes", "no valid", "no test", "negative"],
+)
+def test_what_cannot_be_split_is_refused_in_one_line(how, labels, sizes, says):
+    message = split_refusal(labelled(labels), how, **sizes)
+    assert message.startswith("made up: ")
+    assert says in message
+
+
+def test_a_digit_used_up_by_the_validation_set_is_not_called_another_digit():
+    # Three zeros of 63 rows: two go to the validation set, and one is left to divide. There is no 9 here.
+    message = split_refusal(labelled([0] * 3 + [1] * 30 + [2] * 30), "stratified", valid_size=30, test_size=8)
+    assert "cannot be split" in message and "9" not in message
+
+
+def test_another_way_to_split_is_refused(mnist):
+    assert split_refusal(mnist, "random") == "split must be stratified or original, found 'random'"
+
+
+# What the tutorial prints, and what the digits do without.
+
+
+def test_the_lines_about_the_data_are_those_that_the_tutorial_printed(mnist, original, stratified):
+    printed = (REFERENCE / "console" / "notebook.txt").read_text().splitlines()
+    assert printed[11] == "Initialized"
+    assert list(data_lines(mnist, original)) == printed[:11]
+    assert list(data_lines(mnist, stratified)) == printed[:11]
+
+
+def test_the_digits_and_their_splits_do_without_tensorflow():
+    run_python("""
+import sys
+from bn_graph import load_mnist, split
+for how in ("stratified", "original"):
+    split(load_mnist(), how)
+loaded = {"tensorflow", "tf_slim", "keras"} & set(sys.modules)
+assert not loaded, loaded
+""")
