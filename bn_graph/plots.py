@@ -11,7 +11,14 @@ SOFTWARE = "bn_graph"  # in the metadata of every picture, so that we know our o
 
 
 def plot_record(record, path):
-    """Writes a PNG of a `TrainingRecord` to `path`: loss, training and validation accuracy over the steps."""
+    """Writes a PNG of a `TrainingRecord` to `path`, replacing it. Raises OSError."""
+    png = io.BytesIO()
+    record_figure(record).savefig(png, format="png", dpi=120, metadata={"Software": SOFTWARE})
+    write_whole(path, png.getvalue())
+
+
+def record_figure(record):
+    """A matplotlib figure of a `TrainingRecord`: loss, training and validation accuracy over the steps."""
     from matplotlib.figure import Figure
 
     config = record.config
@@ -26,8 +33,9 @@ def plot_record(record, path):
     loss.plot(steps, record.train_loss, color="tab:blue", linewidth=0.8)
     loss.set_ylabel("training loss (batch)")
     loss.set_ylim(bottom=0)
-    accuracy.plot(steps, 100 * np.array(record.train_accuracy), color="tab:blue", linewidth=0.5, alpha=0.5, label="training (batch)")  # fmt: skip
-    accuracy.plot(record.valid_step, 100 * np.array(record.valid_accuracy), color="tab:orange", marker="o", markersize=3, label="validation")  # fmt: skip
+    train, valid = 100 * np.array(record.train_accuracy), 100 * np.array(record.valid_accuracy)
+    accuracy.plot(steps, train, color="tab:blue", linewidth=0.5, alpha=0.5, label="training (batch)")
+    accuracy.plot(record.valid_step, valid, color="tab:orange", marker="o", markersize=3, label="validation")
     accuracy.axhline(100 * record.test_accuracy, color="tab:green", linestyle="--", label="test, at the end")
     accuracy.set_ylabel("accuracy (%)")
     accuracy.set_ylim(0, 101)
@@ -35,10 +43,7 @@ def plot_record(record, path):
     accuracy.legend(loc="lower right")
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
-
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=120, metadata={"Software": SOFTWARE})
-    write_whole(path, png.getvalue())
+    return figure
 
 
 def is_our_picture(path):

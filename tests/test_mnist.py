@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import REFERENCE, run_python
 from scipy.io import savemat
+from sklearn.datasets import fetch_openml
 from sklearn.model_selection import train_test_split
 
 from bn_graph.config import InputError
@@ -28,7 +29,7 @@ LECUN_MD5 = (  # of the four IDX files that he published, unpacked
     "6bbc9ace898e44ae57da46a324031adb",
     "a25bea736e30d166cdddb491f175f624",
     "2646ac647ad5339dbf082846283269ea",
-    "27ae3e4e09519cfbb04c629615203637",
+    "27ae3e4e09519cfbb04c329615203637",
 )
 
 
@@ -154,13 +155,13 @@ def test_the_embedded_digits_are_what_is_loaded_when_nothing_is_asked_for(mnist)
     assert_same(load_mnist(), mnist[:2])
 
 
-def test_a_damaged_embedded_file_is_refused(tmp_path, monkeypatch):
+def test_a_damaged_embedded_file_is_refused(mnist, tmp_path, monkeypatch):
     content = bytearray(EMBEDDED.read_bytes())
     # A byte that nothing else would miss: the year in which the archive says that its first part was written.
     content[13] ^= 2
     damaged = tmp_path / "mnist.npz"
     damaged.write_bytes(content)
-    assert_same(load_mnist(damaged), load_mnist("embedded")[:2])
+    assert_same(load_mnist(damaged), mnist[:2])
     monkeypatch.setattr("bn_graph.mnist._EMBEDDED", damaged)
     with pytest.raises(InputError) as raised:
         load_mnist("embedded")
@@ -249,8 +250,11 @@ def openml(images, labels, md5=None):
     rows = np.hstack([cells[images.reshape(-1, 784)].reshape(len(images), -1), ends[labels]])
     arff = header.encode() + rows.tobytes()
     column = {"is_ignore": "false", "is_row_identifier": "false", "number_of_missing_values": "0"}
-    features = [{"name": name, "data_type": "numeric", "is_target": "false", **column} for name in columns]
-    features += [{"name": "class", "data_type": "nominal", "is_target": "true", **column}]
+    features = [
+        {"index": str(i), "name": name, "data_type": "numeric", "is_target": "false", **column}
+        for i, name in enumerate(columns)
+    ]
+    features += [{"index": "784", "name": "class", "data_type": "nominal", "is_target": "true", **column}]
     description = {
         "id": "554",
         "name": "mnist_784",
@@ -285,9 +289,21 @@ def no_network(request):
     raise URLError("Temporary failure in name resolution")
 
 
-def test_openml_gives_the_embedded_digits_and_scikit_learn_keeps_them(mnist, lecun, openml_is):
-    images = np.concatenate([lecun["x_train"], lecun["x_test"]])
-    openml_is(openml(images, np.concatenate([lecun["y_train"], lecun["y_test"]])))
+def test_openml_gives_the_embedded_digits(mnist, lecun, small, openml_is, monkeypatch):
+    images = np.concatenate([lecun["x_train"], lecun["x_test"]]).reshape(-1, 784)
+    labels = np.concatenate([lecun["y_train"], lecun["y_test"]])
+    openml_is(openml(small["x_train"], small["y_train"]))
+
+    def fetch_all_of_them(*arguments, **options):
+        """scikit-learn's answer for 120 rows, made longer: its parser takes half a minute for 70 000."""
+        bunch = fetch_openml(*arguments, **options)
+        np.testing.assert_array_equal(bunch.data, small["x_train"].reshape(-1, 784))
+        assert bunch.target.tolist() == [str(digit) for digit in small["y_train"]]
+        bunch.data = images.astype(bunch.data.dtype)
+        bunch.target = np.array(list("0123456789"), bunch.target.dtype)[labels]
+        return bunch
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch_all_of_them)
     loaded = load_mnist("openml")
     assert_same(loaded, mnist[:2])
     assert loaded.source == "openml"
@@ -361,10 +377,10 @@ FAULTS = {
     "four dimensions": (changed("x_test", lambda x: x[..., None]), "x_test", "28 x 28", "[40, 28, 28, 1]"),
     "one image": (changed("x_train", lambda x: x[0]), "x_train", "expected images of 28 x 28", "[28, 28]"),
     "one number": (changed("x_train", lambda x: x[0, 0, 0]), "x_train", "expected images of 28 x 28", "[]"),
-    "an image short": (changed("x_train", lambda x: x[1:]), "y_train", "expected 119 labels", "(120,)"),
-    "a label short": (changed("y_test", lambda y: y[1:]), "y_test", "expected 40 labels", "(39,)"),
-    "labels in a column": (changed("y_train", lambda y: y[:, None]), "y_train", "expected 120 labels", "(120, 1)"),
-    "one-hot labels": (changed("y_train", lambda y: np.eye(10)[y]), "y_train", "expected 120 labels", "(120, 10)"),
+    "an image short": (changed("x_train", lambda x: x[1:]), "y_train", "expected 119 labels", "[120]"),
+    "a label short": (changed("y_test", lambda y: y[1:]), "y_test", "expected 40 labels", "[39]"),
+    "labels in a column": (changed("y_train", lambda y: y[:, None]), "y_train", "expected 120 labels", "[120, 1]"),
+    "one-hot labels": (changed("y_train", lambda y: np.eye(10)[y]), "y_train", "expected 120 labels", "[120, 10]"),
     "boolean pixels": (changed("x_train", lambda x: x > 99), "x_train", WHOLE_PIXELS, "bool"),
     "boolean labels": (changed("y_train", lambda y: y > 4), "y_train", WHOLE_DIGITS, "bool"),
     "complex pixels": (changed("x_test", lambda x: x.astype(complex)), "x_test", WHOLE_PIXELS, "complex128"),
@@ -463,9 +479,8 @@ def test_nothing_is_ever_unpickled(small, tmp_path):
     assert_same(load_mnist(tmp_path / "more.npz"), in_original_order(small))
     assert not trap.exists()
     # The trap works.
-    with np.load(tmp_path / "images.npz", allow_pickle=True) as archive, pytest.raises(OSError):
-        archive["x_train"]
-        archive["x_train"]
+    with np.load(tmp_path / "images.npz", allow_pickle=True) as archive:
+        assert archive["x_train"].shape == (1,)
     assert trap.exists()
 
 
@@ -507,8 +522,8 @@ IDX_FAULTS = {
     "other bytes": (replaced(IMAGES, lambda _: b"digits" * 9), IMAGES, "expected IDX images", "0x64696769"),
     "packed, but not named so": (replaced(IMAGES, gzip.compress), IMAGES, "expected IDX images", "0x1f8b"),
     "27 x 28": (replaced(IMAGES, lambda _: idx(np.ones((120, 27, 28)))), IMAGES, "28 x 28", "[120, 27, 28]"),
-    "an image short": (replaced(IMAGES, lambda _: idx(np.ones((119, 28, 28)))), LABELS, "119 labels", "(120,)"),
-    "a label short": (replaced(LABELS, lambda _: idx(np.arange(119) % 10)), LABELS, "120 labels", "(119,)"),
+    "an image short": (replaced(IMAGES, lambda _: idx(np.ones((119, 28, 28)))), LABELS, "119 labels", "[120]"),
+    "a label short": (replaced(LABELS, lambda _: idx(np.arange(119) % 10)), LABELS, "120 labels", "[119]"),
     "label of 10": (replaced(LABELS, lambda b: b[:-1] + b"\n"), LABELS, WHOLE_DIGITS, "found 0 to 10"),
     "trailing byte": (replaced(IMAGES, lambda b: b + b"\0"), IMAGES, "expected 94080 bytes", "found 94081"),
     "trailing label": (replaced(LABELS, lambda b: b + b"\0"), LABELS, "expected 120 bytes", "found 121"),
@@ -550,13 +565,11 @@ def test_a_faulty_idx_file_is_refused_in_one_line_that_names_it(small, tmp_path,
 
 def test_an_idx_header_cut_short_is_not_blamed_on_its_magic_number(small, tmp_path):
     folder = idx_folder(tmp_path / "short", small)
-    for name, content in ((IMAGES, idx(small["x_train"])[:15]), (LABELS, idx(small["y_train"])[:4])):
-        (folder / name).write_bytes(content)
+    for name, length in ((LABELS, 7), (LABELS, 4), (LABELS, 0), (IMAGES, 15), (IMAGES, 4)):  # images are read first
+        (folder / name).write_bytes((folder / name).read_bytes()[:length])
         message = refusal(folder)
         assert str(folder / name) in message
-        assert f"found {len(content)} bytes" in message and "magic" not in message
-        idx_folder(tmp_path / name, small)
-        folder = tmp_path / name
+        assert f"found {length} bytes" in message and "magic" not in message
 
 
 def test_an_empty_folder_is_refused(tmp_path):
@@ -580,8 +593,8 @@ def mat_value(name, dtype, value):
 MAT_FAULTS = {
     "images in rows": (of_data(np.transpose), "data", "784", "[160, 784]"),
     "783 pixels": (of_data(lambda x: x[1:]), "data", "784", "[783, 160]"),
-    "an image short": (of_data(lambda x: x[:, 1:]), "label", "expected 159 labels", "(160,)"),
-    "a label short": (of_label(lambda y: y[:, 1:]), "label", "expected 160 labels", "(159,)"),
+    "an image short": (of_data(lambda x: x[:, 1:]), "label", "expected 159 labels", "[160]"),
+    "a label short": (of_label(lambda y: y[:, 1:]), "label", "expected 160 labels", "[159]"),
     "labels in a column": (of_label(np.transpose), "label", "expected shape [1, rows]", "[160, 1]"),
     "images with a shape": (of_data(lambda x: x.reshape(28, 28, -1)), "data", "784", "[28, 28, 160]"),
     "complex pixels": (of_data(lambda x: x + 1j), "data", "complex"),
@@ -657,7 +670,7 @@ for number in (0, 8, 10, 20, 60000):
 
 @pytest.mark.parametrize("layout", ["npz", "packed npz", "IDX", "IDX, packed", "mat", "packed mat"])
 def test_a_file_cut_short_anywhere_is_refused(tmp_path, layout):
-    parts = made_up(3, 2)
+    parts = made_up(2, 1)
     data, target = in_original_order(parts)
     if layout.startswith("IDX"):
         source = idx_folder(tmp_path / "few", parts, packed=IDX_FILES if "packed" in layout else ())
@@ -677,7 +690,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path, layout):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_damaged_npz_file_is_never_taken_for_other_digits(tmp_path, save):
     # The archive holds a checksum of every part.
-    source = npz_file(tmp_path / "few.npz", made_up(3, 2), save)
+    source = npz_file(tmp_path / "few.npz", made_up(2, 1), save)
     content = source.read_bytes()
     whole = load_mnist(source)
     refused = 0
