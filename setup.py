@@ -7,7 +7,7 @@ HERE = Path(__file__).parent
 setup(
     name="bn-graph",
     version="1.0.0",
-    description='The 2016 TensorFlow tutorial "Using Batch Normalization", running again, step by step like the original',
+    description='The 2016 TensorFlow tutorial "Using Batch Normalization", running again, step by step',
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT AND CC-BY-SA-3.0",
@@ -22,13 +22,13 @@ setup(
         "numpy>=1.26,<2.6",
         "scikit-learn>=1.5,<1.10",
         "scipy>=1.13,<1.19",  # reads mldata's .mat file; scikit-learn brings it anyway
-        "wrapt>=1.14,<2.6",  # mends tf-slim when it is imported; TensorFlow brings it anyway
+        "wrapt>=1.15,<2.6",  # mends tf-slim when it is imported; TensorFlow brings it anyway
         "tqdm>=4.66,<5",  # the progress bar
         "matplotlib>=3.8,<3.12",  # --plot
         "pillow>=10.3,<14",  # knows our own pictures again; matplotlib brings it anyway
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7"],
+        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "setuptools>=70.1"],  # setuptools: a test builds the wheel
         "lint": ["ruff>=0.17,<0.18"],
     },
 )

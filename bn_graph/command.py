@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -23,13 +24,18 @@ def run(parser, command):
     """Parses the arguments, calls `command(arguments)` and exits with what it returns (None is 0).
 
     A user's mistake or a broken file (`InputError`) is one line on stderr and exit code 2. A programming error keeps
-    its traceback.
+    its traceback. Ctrl-C, and a reader of our output that went away (`| head`), end the command as they end others.
     """
     arguments = parser.parse_args()
     try:
         sys.exit(command(arguments))
     except InputError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def import_tensorflow():

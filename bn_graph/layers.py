@@ -59,9 +59,9 @@ def batch_norm(
             train_op = optimizer.minimize(loss)
 
     Caveats. A bias added just before is subtracted again with the mean: it does nothing in training. With
-    `fused=False` the moving variance averages the biased variance (divided by n); with `fused=True` the Bessel-corrected
-    one (divided by n - 1). TF 0.12 did so too, so do not mix the two over one variable. A switched-off beta or gamma of
-    a fused layer does not exist here; TF 0.12 kept it as a variable that nothing trained.
+    `fused=False` the moving variance averages the biased variance (divided by n); with `fused=True` the
+    Bessel-corrected one (divided by n - 1). TF 0.12 did so too, so do not mix the two over one variable. A switched-off
+    beta or gamma of a fused layer does not exist here; TF 0.12 kept it as a variable that nothing trained.
 
     Args:
         inputs: float tensor, [rows, channels] or [rows, height, width, channels] (NHWC) or [rows, channels, height,

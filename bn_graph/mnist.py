@@ -111,11 +111,19 @@ def split(mnist, how="stratified", valid_size=10000, test_size=10000):
         train_rows, test_rows = draw(one_hot[rest], test_size, random_state=325)
     except ValueError as error:
         raise InputError(f"{mnist.source}: cannot be split: {error}") from None
-    sets = [(rows, mnist.data[rows].astype(np.float32), one_hot[rows])
-            for rows in (rest[train_rows], valid_rows, rest[test_rows])]  # fmt: skip
-    (train_rows, train_X, train_y), (valid_rows, valid_X, valid_y), (test_rows, test_X, test_y) = sets
+    train_rows, test_rows = rest[train_rows], rest[test_rows]
     return Splits(
-        train_X, train_y, valid_X, valid_y, test_X, test_y, train_rows, valid_rows, test_rows, how, mnist.source
+        train_X=mnist.data[train_rows].astype(np.float32),
+        train_y=one_hot[train_rows],
+        valid_X=mnist.data[valid_rows].astype(np.float32),
+        valid_y=one_hot[valid_rows],
+        test_X=mnist.data[test_rows].astype(np.float32),
+        test_y=one_hot[test_rows],
+        train_rows=train_rows,
+        valid_rows=valid_rows,
+        test_rows=test_rows,
+        how=how,
+        source=mnist.source,
     )
 
 

@@ -15,6 +15,8 @@ from tensorflow.python.layers import normalization
 from tensorflow.python.ops import array_ops, control_flow_ops, variable_scope
 from tf_slim.layers import layers as slim_layers
 
+__all__ = ["tf", "tf_slim"]
+
 # Where tf-slim looks, and the public name of what it looks for there.
 _MOVED = (
     (ops, "Tensor", tf.Tensor),
@@ -60,7 +62,7 @@ class _BatchNormalization:
         )
         if others["renorm"] or others["adjustment"]:
             raise NotImplementedError(
-                f"tf_slim.batch_norm hands renorm and adjustment to a Keras layer that TensorFlow {tf.__version__} lacks"
+                "tf_slim.batch_norm leaves renorm and adjustment to a Keras layer that this TensorFlow does not have"
             )
         regularized = any(self._arguments["param_regularizers"].values())
         if regularized and not fused:

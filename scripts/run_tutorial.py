@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs the 2016 tutorial "Using Batch Normalization" on today's TensorFlow and prints what it printed.
 
-    python scripts/run_tutorial.py
-    python scripts/run_tutorial.py --edition notebook --split original --seed 1
-    python scripts/run_tutorial.py --edition page --updates collected    # the page as printed
+python scripts/run_tutorial.py
+python scripts/run_tutorial.py --edition notebook --split original --seed 1
+python scripts/run_tutorial.py --edition page --updates collected    # the page as printed
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from bn_graph.config import EDITIONS, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLIT
 from bn_graph.record import TrainingRecord
 
 # fmt: off
+# ruff: noqa: E501
 parser = Parser(description=__doc__.splitlines()[0])
 option = parser.add_argument
 option("--edition", choices=EDITIONS, default="page", help="which published text (default: page)")

@@ -110,7 +110,9 @@ def test_one_step_from_a_recorded_state_is_the_recorded_step_within_rounding(ori
 
 def assert_within(found, expected, error, name):
     apart = np.abs(found.astype(float) - expected.astype(float))
-    assert (apart <= error).all(), f"{name}: {apart.max():.3g} apart, {(apart / np.maximum(error, TINY)).max():.3g} times"
+    assert (apart <= error).all(), (
+        f"{name}: {apart.max():.3g} apart, {(apart / np.maximum(error, TINY)).max():.3g} times"
+    )
 
 
 # 1000 steps from seed 1.
@@ -123,7 +125,9 @@ def test_a_thousand_steps_stay_inside_three_one_ulp_envelopes_of_the_recording(r
     found = largest_so_far(record["train_loss"], recorded["train_loss"])
     nudged = [largest_so_far(run["train_loss"], recorded["train_loss"]) for run in recorded["one_ulp"]]
     ratio = found / np.maximum(3 * np.max(nudged, axis=0), 1e-4)
-    assert ratio.max() <= 1, f"step {ratio.argmax()}: {found[ratio.argmax()]:.3g} is {ratio.max():.3g} of what is allowed"
+    assert ratio.max() <= 1, (
+        f"step {ratio.argmax()}: {found[ratio.argmax()]:.3g} is {ratio.max():.3g} of what is allowed"
+    )
 
 
 def test_accuracies_of_a_thousand_steps_are_the_recorded_ones(recorded_run):

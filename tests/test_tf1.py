@@ -132,7 +132,8 @@ def switches():
             v1.get_default_graph().seed, len(v1.get_default_graph().get_operations()))
 def keras():
     tf.keras.utils.set_random_seed(1)
-    model = tf.keras.Sequential([tf.keras.layers.Dense(4), tf.keras.layers.BatchNormalization(), tf.keras.layers.Dense(1)])
+    layers = tf.keras.layers
+    model = tf.keras.Sequential([layers.Dense(4), layers.BatchNormalization(), layers.Dense(1)])
     model.compile('sgd', 'mse')
     x = np.linspace(0, 1, 64, dtype=np.float32).reshape(16, 4)
     return model.fit(x, x[:, :1], epochs=3, verbose=0).history['loss']

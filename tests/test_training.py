@@ -11,6 +11,7 @@ from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, Tutoria
 from bn_graph.config import UPDATES
 from bn_graph.tf1 import tf
 
+EDITIONS = (PAGE, SCRIPT, NOTEBOOK)
 SWITCHES = list(itertools.product(UPDATES, (True, False), (True, False)))
 
 
@@ -184,10 +185,13 @@ def test_what_is_no_record_is_refused(text):
 
 
 def test_the_editions_differ_as_published():
-    assert (PAGE.edition, PAGE.scale, PAGE.updates, PAGE.print_every) == ("page", False, "control_dependencies", 50)
-    assert (SCRIPT.edition, SCRIPT.scale, SCRIPT.updates, SCRIPT.print_every) == ("script", False, "in_place", 50)
-    assert (NOTEBOOK.edition, NOTEBOOK.scale, NOTEBOOK.updates, NOTEBOOK.print_every) == ("notebook", True, "in_place", 100)  # fmt: skip
-    for edition in (PAGE, SCRIPT, NOTEBOOK):
+    differ = [(edition.edition, edition.scale, edition.updates, edition.print_every) for edition in EDITIONS]
+    assert differ == [
+        ("page", False, "control_dependencies", 50),
+        ("script", False, "in_place", 50),
+        ("notebook", True, "in_place", 100),
+    ]
+    for edition in EDITIONS:
         assert (edition.center, edition.decay, edition.is_training, edition.seed) == (True, 0.9, "bool", None)
         assert (edition.steps, edition.batch_size, edition.hidden_size) == (1000, 64, 1024)
         assert (edition.learning_rate, edition.keep_prob, edition.eval_every) == (0.001, 0.6, 50)
