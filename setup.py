@@ -21,14 +21,14 @@ setup(
         "tf-slim>=1.1,<1.2",
         "numpy>=1.26,<2.6",
         "scikit-learn>=1.5,<1.10",
-        "scipy>=1.13,<1.19",  # reads mldata's .mat file; scikit-learn brings it anyway
         "wrapt>=1.15,<2.6",  # mends tf-slim when it is imported; TensorFlow brings it anyway
         "tqdm>=4.66,<5",  # the progress bar
         "matplotlib>=3.8,<3.12",  # --plot
         "pillow>=10.3,<14",  # knows our own pictures again; matplotlib brings it anyway
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "setuptools>=70.1"],  # setuptools: a test builds the wheel
+        # scipy writes a .mat file for the tests to read; setuptools builds their wheel.
+        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "scipy>=1.13,<1.19", "setuptools>=70.1"],
         "lint": ["ruff>=0.17,<0.18"],
     },
 )

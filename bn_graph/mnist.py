@@ -8,7 +8,10 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,13 +74,14 @@ def load_mnist(source="embedded"):
         data, target = _in_original_order(*_openml())
     else:
         path = Path(source)
-        if path.is_dir():
+        # Unlike pathlib, os.path answers no, instead of raising, where a name is too long or a folder is closed to us.
+        if os.path.isdir(path):
             data, target = _in_original_order(*_idx_folder(path))
         elif path.suffix == ".npz":
             data, target = _in_original_order(*_npz(_read(path), path))
         elif path.suffix == ".mat":
             data, target = _mat(_read(path), path)
-        elif path.exists():
+        elif os.path.exists(path):
             raise InputError(f"{path}: expected a folder of IDX files, an .npz file or a .mat file")
         else:
             raise InputError(f"{path}: no such file; expected embedded, openml or a path")
@@ -149,10 +153,14 @@ def data_lines(mnist, splits):
 def _stratified(labels, test_size, random_state):
     from sklearn.model_selection import train_test_split
 
+    digits = labels.argmax(axis=1) if labels.ndim == 2 else labels.astype(int)
+    (rare,) = np.where(np.bincount(digits) == 1)
+    if rare.size:
+        raise ValueError(f"of digit {rare[0]} there is only 1 member to divide")
     if labels.ndim == 2:
         # scikit-learn takes a row of the one-hot matrix for one label and sorts the rows as text, so that digit 9
         # comes first. 9 - digit sorts alike, and spares it 60 000 strings.
-        labels = NUM_CLASSES - 1 - labels.argmax(axis=1)
+        labels = NUM_CLASSES - 1 - digits
     rows = np.arange(len(labels))
     return train_test_split(rows, test_size=test_size, random_state=random_state, stratify=labels)
 
@@ -213,11 +221,13 @@ def _in_original_order(train_images, train_labels, test_images, test_labels):
 
 def _npz(content, path):
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            missing = [name for name in _PARTS if name not in archive.files]
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            missing = [name for name in _PARTS if f"{name}.npy" not in archive.namelist()]
             if missing:
                 raise InputError(f"{path}: has no {missing[0]}; expected {', '.join(_PARTS)}")
-            arrays = [archive[name] for name in _PARTS]
+            # Not by np.load: it stops reading where the array ends, and a checksum is compared at the end of its file.
+            files = [io.BytesIO(archive.read(f"{name}.npy")) for name in _PARTS]
+        arrays = [np.lib.format.read_array(file, allow_pickle=False) for file in files]
     except InputError:
         raise
     except Exception as error:  # the zip and npy readers raise a dozen kinds for broken bytes
@@ -228,7 +238,7 @@ def _npz(content, path):
 def _idx_folder(folder):
     paths = []
     for name in _IDX_FILES:
-        found = [path for path in (folder / name, folder / f"{name}.gz") if path.exists()]
+        found = [path for path in (folder / name, folder / f"{name}.gz") if os.path.exists(path)]
         if not found:
             raise InputError(f"{folder}: has no {name} or {name}.gz")
         paths.append(found[0])
@@ -246,9 +256,11 @@ def _idx(path, dimensions):
     header = struct.calcsize(f">{1 + dimensions}I")
     expected = 0x0800 + dimensions  # unsigned bytes, so many dimensions
     magic = int.from_bytes(content[:4], "big")
-    if len(content) < header or magic != expected:
-        kind = "images" if dimensions == 3 else "labels"
+    kind = "images" if dimensions == 3 else "labels"
+    if len(content) >= 4 and magic != expected:
         raise InputError(f"{path}: expected IDX {kind} (magic number {expected:#06x}), found {magic:#06x}")
+    if len(content) < header:
+        raise InputError(f"{path}: expected IDX {kind}, a header of {header} bytes, found {len(content)} bytes")
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     if len(content) - header != math.prod(shape):
         raise InputError(f"{path}: expected {math.prod(shape)} bytes of data {shape}, found {len(content) - header}")
@@ -256,20 +268,71 @@ def _idx(path, dimensions):
 
 
 def _mat(content, path):
-    from scipy.io import loadmat
-
     try:
-        arrays = loadmat(io.BytesIO(content), variable_names=("data", "label"))
-    except Exception as error:  # scipy raises a dozen kinds for broken bytes
+        arrays = dict(_mat_arrays(content))
+    except (ValueError, struct.error, zlib.error) as error:
         raise InputError(f"{path}: not a whole MATLAB 5 file ({_first_line(error)})") from None
-    for name in ("data", "label"):
+    for name, rows in (("data", NUM_FEATURES), ("label", 1)):
         if name not in arrays:
             raise InputError(f"{path}: has no {name}; expected data [784, rows] and label [1, rows]")
-    label = np.asarray(arrays["label"])
-    if label.ndim != 2 or label.shape[0] != 1:
-        raise InputError(f"{path}: label: expected shape [1, rows], found {list(label.shape)}")
-    images = _images(np.asarray(arrays["data"]).T, f"{path}: data")
-    return images, _labels(label[0], len(images), f"{path}: label")
+        shape = arrays[name].shape
+        if len(shape) != 2 or shape[0] != rows:
+            raise InputError(f"{path}: {name}: expected shape [{rows}, rows], found {list(shape)}")
+    images = _images(arrays["data"].T, f"{path}: data")
+    return images, _labels(arrays["label"][0], len(images), f"{path}: label")
+
+
+# MATLAB 5's types of numbers, https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf. Its files are not read
+# by scipy's loadmat, which a damaged type makes read outside its own table of types, and that ends Python.
+_MAT_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_MAT_MATRIX, _MAT_COMPRESSED = 14, 15
+_MAT_HEADER = [6, 5, 1]  # a matrix begins with flags (uint32), dimensions (int32) and name (int8)
+_MAT_COMPLEX = 0x0800  # one of the flags
+
+
+def _mat_arrays(content):
+    """The name and the array of `data` and `label`, if they are there."""
+    order = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}.get(content[124:128])
+    if order is None:
+        raise ValueError("MATLAB 7.3: save it with -v7" if content[124:128] == b"\x00\x02IM" else "no MATLAB 5 header")
+    for kind, variable in _mat_elements(memoryview(content)[128:], order):
+        if kind == _MAT_COMPRESSED:
+            ((kind, variable),) = _mat_elements(memoryview(zlib.decompress(variable)), order)
+        if kind != _MAT_MATRIX:
+            raise ValueError(f"type {kind} where a matrix is expected")
+        elements = list(_mat_elements(variable, order))
+        if [kind for kind, _ in elements[:3]] != _MAT_HEADER:
+            raise ValueError("a variable does not begin with its flags, dimensions and name")
+        flags, dimensions, name = (_mat_numbers(element, order) for element in elements[:3])
+        name = name.tobytes().decode("latin-1")
+        if name not in ("data", "label"):
+            continue
+        if len(elements) < 4 or elements[3][0] not in _MAT_NUMBERS:
+            raise ValueError(f"{name} is no array of numbers")
+        if (flags & _MAT_COMPLEX).any():
+            raise ValueError(f"{name} is complex")
+        numbers = _mat_numbers(elements[3], order)
+        if (dimensions < 0).any() or math.prod(dimensions.tolist()) != len(numbers):
+            raise ValueError(f"{name} has {len(numbers)} numbers, its shape is {dimensions.tolist()}")
+        yield name, numbers.reshape(dimensions, order="F")
+
+
+def _mat_elements(content, order):
+    """The type and the bytes of each element, one after the other."""
+    while content:
+        kind, size = struct.unpack_from(f"{order}2I", content)
+        start, end = 8, 8 + size
+        if kind >> 16:  # four bytes or fewer are in the tag itself
+            kind, size, start, end = kind & 0xFFFF, kind >> 16, 4, 4 + (kind >> 16)
+        if end > (8 if start == 4 else len(content)):
+            raise ValueError(f"an element of {size} bytes, and {len(content) - start} bytes are left")
+        yield kind, content[start:end]
+        content = content[end if kind == _MAT_COMPRESSED else -(-end // 8) * 8 :]
+
+
+def _mat_numbers(element, order):
+    kind, content = element
+    return np.frombuffer(content, order + _MAT_NUMBERS[kind])
 
 
 def _openml():
@@ -322,4 +385,5 @@ def _whole_numbers(array, largest, name):
 
 
 def _first_line(error):
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
+    line = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return line if len(line) <= 200 else f"{line[:200]} ..."  # zipfile quotes whole damaged headers
