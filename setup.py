@@ -13,7 +13,7 @@ setup(
     license="MIT AND CC-BY-SA-3.0",
     packages=["bn_graph"],
     package_data={"bn_graph": ["data/*"]},
-    scripts=["scripts/run_tutorial.py"],
+    scripts=["scripts/run_tutorial.py", "scripts/export_model.py"],
     python_requires=">=3.10,<3.14",
     # Both ends of each range are tested: the oldest in .ci/oldest.txt, the newest by what pip chooses.
     install_requires=[

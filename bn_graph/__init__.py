@@ -27,6 +27,8 @@ _ROOM = {
     "build_graph": "graph",
     "train": "training",
     "TrainingRecord": "record",
+    "restore_original_checkpoint": "checkpoint",
+    "export_model": "export",
 }
 __all__ = list(_ROOM)
 

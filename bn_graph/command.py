@@ -61,6 +61,19 @@ def import_tensorflow():
     tf.logging.set_verbosity(tf.logging.ERROR)
 
 
+def check_folder(path):
+    """Makes the folder `path` where there is none, and checks that a file can be written there.
+
+    Raises `InputError`.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
 def check_output(path, suffix, ours):
     """Checks, before any work is done, that the file `path` can be written at the end.
 

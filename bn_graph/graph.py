@@ -9,7 +9,7 @@
 
 import dataclasses
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 from bn_graph.config import LARGEST_SEED, InputError
 from bn_graph.layers import batch_norm, initialize
@@ -30,6 +30,14 @@ def dropout_seed(config, tower):
     }[tower]
 
 
+class Layer(NamedTuple):
+    """What a layer of a tower computes, each float32 [rows, units]; dropout comes after."""
+
+    pre_norm: Any  # X*wt+bi
+    post_norm: Any  # after batch_norm
+    activation: Any  # after the ReLU
+
+
 @dataclasses.dataclass(frozen=True)
 class TutorialGraph:
     """The end points of the tutorial's graph. Accuracies and losses are float32 scalars, accuracies as fractions.
@@ -43,6 +51,8 @@ class TutorialGraph:
     batch_y: Any  # placeholder, float32, one-hot [batch_size, 10] or [None, 10]
     keep_prob: Any  # placeholder, float32
     is_training: Any  # placeholder, bool; None where the towers have it built in
+    model_variables: tuple  # names of the variables that are not the optimizer's
+    train_layers: dict  # hidden_layer and output_layer to `Layer`
     train_logits: Any  # float32 [batch_size, 10], after the last ReLU
     train_loss: Any
     train_accuracy: Any
@@ -99,13 +109,12 @@ def build_graph(config, splits):
         keep_prob = tf.placeholder(tf.float32)
         is_training = tf.placeholder(tf.bool, shape=[]) if one_tower else None
 
-        # create the variables of both layers
-        shapes = {"hidden_layer": [num_features, config.hidden_size], "output_layer": [config.hidden_size, num_classes]}
-        for scope, shape in shapes.items():
-            initialize(scope, shape, tf.truncated_normal_initializer(stddev=0.01, seed=WEIGHTS_SEED[scope]))
+        create_variables(num_features, config.hidden_size, num_classes)
+        model_variables = tuple(variable.op.name for variable in tf.global_variables())
 
         # training tower; update ops, if any are collected, are its own
-        train_logits = model(batch_X, config, is_training if one_tower else True, keep_prob, "train")
+        train_layers = model(batch_X, config, is_training if one_tower else True, keep_prob, "train")
+        train_logits = train_layers["output_layer"].activation
         train_loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=batch_y, logits=train_logits))
         train_accuracy = compute_accuracy(tf.nn.softmax(train_logits), batch_y)
 
@@ -117,9 +126,11 @@ def build_graph(config, splits):
             valid_feed = {**feed, batch_X: splits.valid_X, batch_y: splits.valid_y}
             test_feed = {**feed, batch_X: splits.test_X, batch_y: splits.test_y}
         else:
-            valid_logits = model(tf.constant(splits.valid_X), config, False, keep_prob, "valid")
+            valid_layers = model(tf.constant(splits.valid_X), config, False, keep_prob, "valid")
+            valid_logits = valid_layers["output_layer"].activation
             valid_accuracy = compute_accuracy(tf.nn.softmax(valid_logits), tf.constant(splits.valid_y))
-            test_logits = model(tf.constant(splits.test_X), config, False, keep_prob, "test")
+            test_layers = model(tf.constant(splits.test_X), config, False, keep_prob, "test")
+            test_logits = test_layers["output_layer"].activation
             test_accuracy = compute_accuracy(tf.nn.softmax(test_logits), tf.constant(splits.test_y))
             valid_feed = test_feed = {keep_prob: 1.0}
 
@@ -140,6 +151,8 @@ def build_graph(config, splits):
         batch_y=batch_y,
         keep_prob=keep_prob,
         is_training=is_training,
+        model_variables=model_variables,
+        train_layers=train_layers,
         train_logits=train_logits,
         train_loss=train_loss,
         train_accuracy=train_accuracy,
@@ -155,6 +168,13 @@ def build_graph(config, splits):
     )
 
 
+def create_variables(num_features, hidden_size, num_classes):
+    """Creates the variables of both layers, in the scopes `hidden_layer` and `output_layer`."""
+    shapes = {"hidden_layer": [num_features, hidden_size], "output_layer": [hidden_size, num_classes]}
+    for scope, shape in shapes.items():
+        initialize(scope, shape, tf.truncated_normal_initializer(stddev=0.01, seed=WEIGHTS_SEED[scope]))
+
+
 def model(X, config, is_training, keep_prob, tower):
     """One tower: for each layer X -> X*wt+bi -> batch_norm -> ReLU -> dropout (if not the output layer).
 
@@ -164,16 +184,17 @@ def model(X, config, is_training, keep_prob, tower):
         keep_prob: float32 scalar.
         tower: train, valid or test; whose op-level seed the dropout takes.
 
-    Returns: logits, float32 [rows, 10].
+    Returns: a dict of `Layer`, by scope. The logits are the activation of `output_layer`.
     """
+    layers = {}
     output_X = X
     for scope in ("hidden_layer", "output_layer"):
         with tf.variable_scope(scope, reuse=True):
             wt = tf.get_variable("weights")
             bi = tf.get_variable("biases")
-        output_X = tf.matmul(output_X, wt) + bi
-        output_X = batch_norm(
-            output_X,
+        pre_norm = tf.matmul(output_X, wt) + bi
+        post_norm = batch_norm(
+            pre_norm,
             decay=config.decay,
             center=config.center,
             scale=config.scale,
@@ -182,10 +203,11 @@ def model(X, config, is_training, keep_prob, tower):
             scope=scope,
             reuse=True,
         )
-        output_X = tf.nn.relu(output_X)
+        activation = tf.nn.relu(post_norm)
+        layers[scope] = Layer(pre_norm, post_norm, activation)
         if scope == "hidden_layer":
-            output_X = dropout(output_X, keep_prob, dropout_seed(config, tower), is_training)
-    return output_X
+            output_X = dropout(activation, keep_prob, dropout_seed(config, tower), is_training)
+    return layers
 
 
 def dropout(X, keep_prob, seed, is_training):

@@ -21,7 +21,7 @@ _PRINTED = {
 }
 
 
-def _versions():
+def versions():
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
@@ -36,7 +36,7 @@ class TrainingRecord:
     config: TutorialConfig  # with the seed that was used
     split: str  # stratified or original
     data: str  # where the digits came from
-    versions: dict = dataclasses.field(default_factory=_versions)  # of Python and the libraries
+    versions: dict = dataclasses.field(default_factory=versions)  # of Python and the libraries
     train_loss: list = dataclasses.field(default_factory=list)  # one a step, of the batch, before the step's update
     train_accuracy: list = dataclasses.field(default_factory=list)  # likewise
     valid_step: list = dataclasses.field(default_factory=list)  # the steps after whose update it was validated
@@ -44,6 +44,7 @@ class TrainingRecord:
     learning_rate: list = dataclasses.field(default_factory=list)  # one a validation: that of the next step
     test_accuracy: float | None = None  # None until it is tested
     seconds: float = 0.0  # the loop with its validations; start-up, data and the final test apart
+    restored: str | None = None  # the checkpoint that the variables came from; None: they were initialised
     steps_per_second: float | None = None  # of training alone, validations and the first 50 steps apart; None if fewer
 
     def step_line(self):

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 from argparse import BooleanOptionalAction
 
-from bn_graph.command import Parser, check_output, import_tensorflow, run
+from bn_graph.command import Parser, check_folder, check_output, import_tensorflow, run
 from bn_graph.config import EDITIONS, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES, InputError
 from bn_graph.record import TrainingRecord
 
@@ -36,6 +36,8 @@ option("--eval-every", type=int, metavar="N", help=f"steps between two validatio
 option("--print-every", type=int, metavar="N", help=f"steps between two printed lines, a multiple of --eval-every (default: {PAGE.print_every}, notebook {NOTEBOOK.print_every})")
 option("--record", default=None, metavar="FILE.json", help="write what was measured")
 option("--plot", default=None, metavar="FILE.png", help="write a picture of it")
+option("--logdir", default=None, metavar="DIR", help="write TensorBoard event files: scalars, histograms inside the layers, moving statistics")
+option("--restore", default=None, metavar="CHECKPOINT", help="start from what TF 0.12's Saver saved: a V1 file or the prefix of V2 files; with --steps 0, test it")
 option("--quiet", action="store_true", default=False, help="print nothing")
 # fmt: on
 
@@ -52,6 +54,9 @@ def command(arguments):
 
         check_output(arguments.plot, ".png", is_our_picture)
 
+    if arguments.logdir:
+        check_folder(arguments.logdir)
+
     from tqdm import tqdm
 
     from bn_graph.mnist import data_lines, load_mnist, split
@@ -67,12 +72,28 @@ def command(arguments):
         log(line)
 
     import_tensorflow()
-    from bn_graph import build_graph, train
+    from bn_graph import build_graph, restore_original_checkpoint, train
 
     def progress(steps):
         return tqdm(steps, unit="step", leave=False, disable=True if arguments.quiet else None)
 
-    record = train(build_graph(config, splits), splits, log=log, progress=progress)
+    def start(session):
+        if arguments.restore:
+            missing = restore_original_checkpoint(tutorial, session, arguments.restore)
+            if missing and not arguments.quiet:
+                several = f"{missing[0]} and {len(missing) - 1} others start" if missing[1:] else f"{missing[0]} starts"
+                print(f"{arguments.restore}: {several} afresh: not in the checkpoint", file=sys.stderr)
+
+    tutorial = build_graph(config, splits)
+    summaries = None
+    if arguments.logdir:
+        from bn_graph.summaries import Summaries
+
+        summaries = Summaries(tutorial, arguments.logdir)
+    record = train(tutorial, splits, log=log, progress=progress, start=start, summaries=summaries)
+    record.restored = arguments.restore
+    if summaries:
+        summaries.close()
     try:
         if arguments.record:
             record.save(arguments.record)

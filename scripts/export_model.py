@@ -1,0 +1,23 @@
+#!/usr/bin/env python3
+"""Exports a TensorFlow 1 checkpoint of the tutorial's network as a SavedModel and a Keras file.
+
+python scripts/export_model.py notebook.ckpt exported
+"""
+
+from bn_graph.command import Parser, import_tensorflow, run
+
+parser = Parser(description=__doc__.splitlines()[0])
+parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a V1 file, or the prefix of V2 files (before .index)")
+parser.add_argument("folder", metavar="DIR", help="becomes the SavedModel, with model.keras in it")
+
+
+def command(arguments):
+    import_tensorflow()
+    from bn_graph.export import KERAS_FILE, export_model
+
+    export_model(arguments.checkpoint, arguments.folder)
+    print(f"SavedModel: {arguments.folder}")
+    print(f"Keras file: {arguments.folder}/{KERAS_FILE}")
+
+
+run(parser, command)
