@@ -190,15 +190,25 @@ class Imported:
         return losses
 
 
+def envelope(imported, splits, steps):
+    """The imported graph's losses, and the largest so far by which five nudged runs of it part from them."""
+    itself = imported.losses(splits, steps)
+    nudged = [imported.losses(splits, steps, np.random.RandomState(i)) for i in range(5)]
+    return itself, np.max([largest_so_far(losses, itself) for losses in nudged], axis=0)
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_the_imported_2016_graph_and_the_port_agree_from_a_seed_that_nobody_recorded(original, name):
-    seed, steps = 2016, 1000
-    imported = Imported(name, seed)
-    itself = imported.losses(original, steps)
-    nudged = [imported.losses(original, steps, np.random.RandomState(i)) for i in range(5)]
-    envelope = np.max([largest_so_far(losses, itself) for losses in nudged], axis=0)
-    assert envelope[-1] > 1e-3  # a nudge does grow; an envelope of nothing would compare nothing
-    config = recorded_config(name, seed=seed, steps=steps, eval_every=steps, print_every=steps)
+    """In the first steps a few gradients are rounding errors, and Adam makes a whole step of their sign. Where that
+    happens to a nudged run the losses part by 1e-4 at once; where it happens to none of the five, the envelope is an
+    accident and tells nothing. So take the first seed at which it has happened, by the imported graph alone.
+    """
+    for seed in range(2016, 2036):
+        imported = Imported(name, seed)
+        if envelope(imported, original, 21)[1][-1] > 1e-4:
+            break
+    itself, widest = envelope(imported, original, 1000)
+    config = recorded_config(name, seed=seed, eval_every=1000, print_every=1000)
     port = train(build_graph(config, original), original)
-    ratio = largest_so_far(port.train_loss, itself) / np.maximum(3 * envelope, 1e-4)
-    assert ratio.max() <= 1, f"step {ratio.argmax()}: {ratio.max():.3g} of what is allowed"
+    ratio = largest_so_far(port.train_loss, itself) / np.maximum(3 * widest, 1e-4)
+    assert ratio.max() <= 1, f"seed {seed}, step {ratio.argmax()}: {ratio.max():.3g} of what is allowed"
