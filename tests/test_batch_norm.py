@@ -66,13 +66,14 @@ def batch_moments(x, weights, u, shift=None):
 
 
 def inverse_deviation(variance, epsilon, u):
-    """1 / sqrt(variance + epsilon). Its slope grows towards 0: the error is largest where the variance came out low.
+    """1 / sqrt(variance + epsilon), anywhere between its values for the largest and the smallest variance.
 
     Epsilon is rounded, the sum, and the root, which the kernel may give in the second last place: 4 u.
     """
     value = 1 / np.sqrt(variance.value + epsilon)
     highest = 1 / np.sqrt(np.maximum(variance.value - variance.error, 0) + epsilon)
-    return Near(value, highest * (1 + 4 * u) - value)
+    lowest = 1 / np.sqrt(variance.value + variance.error + epsilon)
+    return Near(value, np.maximum(highest * (1 + 4 * u) - value, value - lowest * (1 - 4 * u)))
 
 
 def normalised(x, mean, variance, beta, gamma, epsilon, u):
@@ -463,7 +464,7 @@ def replayed(name, case):
         found["collections"] = {
             key: len(tf.get_collection(key))
             for key in graph.get_all_collection_keys()
-            if key not in [*keys.values(), "switch"]
+            if key not in [*keys.values(), "switch", "cond_context"]  # (tf.cond's own, without control flow v2.)
         }
         updates = arguments.get("updates_collections", tf.GraphKeys.UPDATE_OPS)
         update_ops = tf.get_collection(updates[0] if isinstance(updates, list) else updates) if updates else []
