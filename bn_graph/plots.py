@@ -15,10 +15,10 @@ def plot_record(record, path):
     write_whole(path, png(record_figure(record)))
 
 
-def png(figure):
+def png(figure, dpi=120):
     """The bytes of a PNG of a matplotlib figure."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120, metadata={"Software": SOFTWARE})
+    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": SOFTWARE})
     return content.getvalue()
 
 
@@ -73,7 +73,7 @@ def one_figure(draw, comparison):
 def _figure(rows):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.4 * rows), layout="constrained")
+    figure = Figure(figsize=(5.2, 4 * rows), layout="constrained")
     figure.subplots(rows, 1)
     return figure
 
@@ -97,19 +97,21 @@ def draw_envelope(axes, comparison):
     if losses["chaos_step"] is not None:
         axes.axvline(losses["chaos_step"], color="grey", linestyle=":")
         axes.annotate(
-            f"chaos begins: step {losses['chaos_step']}",
-            (losses["chaos_step"], bottom * 2),
-            xytext=(6, 0),
-            textcoords="offset points",
+            f"chaos begins: step {losses['chaos_step']} ",
+            (losses["chaos_step"], 0.95),
+            xycoords=("data", "axes fraction"),
+            ha="right",
+            va="top",
             color="dimgrey",
         )
     axes.set_yscale("log")
     axes.set_ylim(bottom=bottom)
+    axes.set_xscale("symlog", linthresh=1)  # nearly all of the growth is in the first hundred steps
     axes.set_xlim(0, len(recorded))
     axes.set_xlabel("step")
     axes.set_ylabel("relative difference in loss")
     axes.set_title("From the recorded run (lines: largest so far)", fontsize=10)
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.9), fontsize=8)
     axes.grid(alpha=0.3)
 
 
@@ -126,7 +128,7 @@ def draw_seeds(axes, comparison):
         axes.fill_between(steps, low, high, color=color, alpha=0.3, label=f"{label}, {number} seeds, validation")
         tests = 100 * np.array(found["test_accuracy"], dtype=float)
         # beside each other, right of the last step
-        at = comparison["steps"][-1]["step"] * (1.06 if side == "port" else 1.10)
+        at = comparison["steps"][-1]["step"] * (1.05 if side == "port" else 1.15)
         axes.plot(np.full(number, at), tests, "_", color=color, markersize=12, label=f"{label}, test")
     if seeds["printed"] is not None:
         printed = seeds["printed"]
@@ -138,7 +140,7 @@ def draw_seeds(axes, comparison):
             capsize=3,
             label="printed in 2016, rounded",
         )
-        at = comparison["steps"][-1]["step"] * 1.08
+        at = comparison["steps"][-1]["step"] * 1.10
         axes.plot(at, 100 * printed["test"]["accuracy"], "*k", label="test, printed in 2016")
     # The first validation, after a single step, is far below all others and would hide them.
     later = [at["lowest"] for at in seeds["port"]["valid"][1:] if at["lowest"] is not None]

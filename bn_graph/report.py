@@ -10,6 +10,7 @@ from bn_graph.plots import comparison_figure, draw_envelope, draw_pages, draw_se
 from bn_graph.record import write_whole
 
 GENERATOR = '<meta name="generator" content="bn_graph">'  # by which we know our own page again
+DPI = 160
 TEMPLATE = Path(__file__).parent / "report.html"
 
 
@@ -36,7 +37,7 @@ def write_comparison(comparison, folder):
     folder = Path(folder)
     text = json.dumps(comparison, indent=1, allow_nan=False) + "\n"
     write_whole(folder / "comparison.json", text.encode())
-    write_whole(folder / "comparison.png", png(comparison_figure(comparison)))
+    write_whole(folder / "comparison.png", png(comparison_figure(comparison), DPI))
     write_whole(folder / "report.html", page(comparison).encode())
 
 
@@ -47,7 +48,7 @@ def page(comparison):
     )
     environment.filters |= {"percent": percent, "points": points, "number": number, "loss": loss}
     pictures = {
-        draw.__name__.removeprefix("draw_"): base64.b64encode(png(one_figure(draw, comparison))).decode()
+        draw.__name__.removeprefix("draw_"): base64.b64encode(png(one_figure(draw, comparison), DPI)).decode()
         for draw in (draw_envelope, draw_seeds, draw_pages)
     }
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(

@@ -51,6 +51,10 @@ def run_tutorial(*arguments, **options):
     return run(sys.executable, ROOT / "scripts" / "run_tutorial.py", *arguments, **options)
 
 
+def compare_with_notebook(*arguments, **options):
+    return run(sys.executable, ROOT / "scripts" / "compare_with_notebook.py", *arguments, **options)
+
+
 def run_python(program, **options):
     """Runs a Python program of its own process. What it asserts, the test asserts."""
     process = run(sys.executable, "-c", program, **options)
@@ -85,3 +89,12 @@ def recorded_run(request, tmp_path_factory):
     process = run_tutorial(*RECORDED[request.param], "--split", "original", "--seed", "1", "--record", path)
     assert process.returncode == 0, process.stderr
     return request.param, process, json.loads(path.read_text())
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory):
+    """A comparison by the command, with two seeds: the finished process, the folder and the JSON."""
+    folder = tmp_path_factory.mktemp("comparison") / "new" / "folder"
+    process = compare_with_notebook("--seeds", "2", "--out", folder)
+    assert process.returncode == 0, process.stderr
+    return process, folder, json.loads((folder / "comparison.json").read_text())
