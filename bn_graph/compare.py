@@ -259,7 +259,7 @@ def accuracy_rule(name, record):
         for step, accuracy in zip(record.valid_step, record.valid_accuracy, strict=True)
     }
     apart["test accuracy"] = abs(record.test_accuracy - recorded["test_accuracy"])
-    worst = max(apart, key=apart.get)
+    worst = _worst(apart)
     return _rule(
         "accuracy",
         name,
@@ -280,9 +280,13 @@ def one_step_rule(name, splits):
         for step in STATE_STEPS
         for variable, ratio in one_step(tutorial, name, step, splits).items()
     }
-    worst, step = max(found, key=lambda key: math.inf if math.isnan(found[key]) else found[key])
-    ratio = found[worst, step]
-    return _rule("one step", name, ratio, f"{worst} after step {step} is furthest from the recorded one")
+    worst, step = _worst(found)
+    return _rule("one step", name, found[worst, step], f"{worst} after step {step} is furthest from the recorded one")
+
+
+def _worst(found):
+    """The key of the largest number, where one that is not a number is larger than all."""
+    return max(found, key=lambda key: math.inf if math.isnan(found[key]) else found[key])
 
 
 def _rule(rule, run, worst, says):
