@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import statistics
 from html.parser import HTMLParser
 
@@ -227,8 +228,6 @@ def test_a_port_with_bessels_correction_is_found_out(tmp_path):
         "def bessel(graph):\n"
         "    graph.batch_norm = functools.partial(graph.batch_norm, fused=True)\n"
     )
-    import os
-
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     out = tmp_path / "out"
     process = compare_with_notebook("--edition", "page", "--seeds", "2", "--out", out, env={"PYTHONPATH": path})
