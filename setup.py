@@ -12,8 +12,10 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT AND CC-BY-SA-3.0",
     packages=["bn_graph"],
-    package_data={"bn_graph": ["data/*"]},
-    scripts=["scripts/run_tutorial.py", "scripts/export_model.py"],
+    package_data={
+        "bn_graph": ["data/*", "report.html", "reference/*.json", "reference/graph/*.meta", "reference/state/*.npz"]
+    },
+    scripts=["scripts/run_tutorial.py", "scripts/compare_with_notebook.py", "scripts/export_model.py"],
     python_requires=">=3.10,<3.14",
     # Both ends of each range are tested: the oldest in .ci/oldest.txt, the newest by what pip chooses.
     install_requires=[
@@ -25,10 +27,12 @@ setup(
         "tqdm>=4.66,<5",  # the progress bar
         "matplotlib>=3.8,<3.12",  # --plot
         "pillow>=10.3,<14",  # knows our own pictures again; matplotlib brings it anyway
+        "scipy>=1.13,<1.19",  # the tests of a comparison; scikit-learn brings it anyway
+        "jinja2>=3.1,<4",  # the page of a comparison
     ],
     extras_require={
-        # scipy writes a .mat file for the tests to read; setuptools builds their wheel.
-        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "scipy>=1.13,<1.19", "setuptools>=70.1"],
+        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "setuptools>=70.1"],  # setuptools builds the tests' wheel
+        "browser": ["selenium>=4.20,<5"],  # drives Chromium in the tests marked `browser`
         "lint": ["ruff>=0.17,<0.18"],
     },
 )

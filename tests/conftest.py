@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 REFERENCE = HERE / "reference"
+PACKAGED = ROOT / "bn_graph" / "reference"  # the recordings that the package carries
 
 # The four runs of TF 0.12.1 that were recorded, and how the command asks for each.
 RECORDED = {
@@ -37,7 +38,7 @@ def recorded_config(name, **changes):
 
 
 def recording(name):
-    return json.loads((REFERENCE / f"{name}.json").read_text())
+    return json.loads((PACKAGED / f"{name}.json").read_text())
 
 
 def run(*command, env=None, **options):
@@ -48,6 +49,10 @@ def run(*command, env=None, **options):
 
 def run_tutorial(*arguments, **options):
     return run(sys.executable, ROOT / "scripts" / "run_tutorial.py", *arguments, **options)
+
+
+def compare_with_notebook(*arguments, **options):
+    return run(sys.executable, ROOT / "scripts" / "compare_with_notebook.py", *arguments, **options)
 
 
 def run_python(program, **options):
@@ -84,3 +89,12 @@ def recorded_run(request, tmp_path_factory):
     process = run_tutorial(*RECORDED[request.param], "--split", "original", "--seed", "1", "--record", path)
     assert process.returncode == 0, process.stderr
     return request.param, process, json.loads(path.read_text())
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory):
+    """A comparison by the command, with two seeds: the finished process, the folder and the JSON."""
+    folder = tmp_path_factory.mktemp("comparison") / "new" / "folder"
+    process = compare_with_notebook("--seeds", "2", "--out", folder)
+    assert process.returncode == 0, process.stderr
+    return process, folder, json.loads((folder / "comparison.json").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REFERENCE, ROOT, recorded_config, recording, run, run_python, run_tutorial
+from conftest import PACKAGED, REFERENCE, ROOT, recorded_config, recording, run, run_python, run_tutorial
 
 from bn_graph import InputError, build_graph, export_model, restore_original_checkpoint
 from bn_graph.tf1 import tf
@@ -67,7 +67,7 @@ def test_it_is_restored_by_name_into_a_graph_of_any_edition(original, outputs, n
 def test_both_formats_of_tf_0_12_are_restored_with_adam(original, version):
     tutorial = build_graph(recorded_config("notebook", hidden_size=16), original)
     session, missing = restored(tutorial, REFERENCE / "checkpoint" / f"hidden16_{version}.ckpt")
-    state = np.load(REFERENCE / "state" / "notebook_hidden16_step0050_after.npz")
+    state = np.load(PACKAGED / "state" / "notebook_hidden16_step0050_after.npz")
     with session:
         values = session.run(tutorial.variables)
     assert missing == []

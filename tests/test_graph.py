@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import RECORDED, REFERENCE, recorded_config, recording
+from conftest import PACKAGED, RECORDED, REFERENCE, recorded_config, recording
 
 from bn_graph import InputError, build_graph
 from bn_graph.graph import dropout_seed
@@ -82,7 +82,7 @@ def test_initial_weights_are_the_originals_within_three_ulps_and_mostly_equal(or
         assert apart.max() <= 3
         assert (apart == 0).mean() >= 0.85
     # All of them, where the recording has all of them.
-    state = np.load(REFERENCE / "state" / "page_hidden16_step0000_before.npz")
+    state = np.load(PACKAGED / "state" / "page_hidden16_step0000_before.npz")
     tutorial = build_graph(recorded_config("page", is_training=is_training, hidden_size=16), original)
     with tf.Session(graph=tutorial.graph) as session:
         session.run(tutorial.init_op)

@@ -1,0 +1,108 @@
+"""The page, the picture and the JSON of a comparison that `bn_graph.compare` measured."""
+
+import base64
+import json
+from pathlib import Path
+
+import jinja2
+
+from bn_graph.plots import comparison_figure, draw_envelope, draw_pages, draw_seeds, is_our_picture, one_figure, png
+from bn_graph.record import write_whole
+
+GENERATOR = '<meta name="generator" content="bn_graph">'  # by which we know our own page again
+DPI = 160
+TEMPLATE = Path(__file__).parent / "report.html"
+
+
+def is_our_page(path):
+    """Whether the file `path` is a page that bn_graph wrote."""
+    return GENERATOR.encode() in Path(path).read_bytes()[:1000]
+
+
+def is_our_json(path):
+    """Whether the file `path` is the JSON of a comparison."""
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("generator") == "bn_graph"
+
+
+# What a comparison is written to, and how an earlier one of ours is known.
+FILES = {"report.html": is_our_page, "comparison.png": is_our_picture, "comparison.json": is_our_json}
+
+
+def write_comparison(comparison, folder):
+    """Writes report.html, comparison.png and comparison.json into `folder`, replacing them. Raises OSError."""
+    folder = Path(folder)
+    text = json.dumps(comparison, indent=1, allow_nan=False) + "\n"
+    write_whole(folder / "comparison.json", text.encode())
+    write_whole(folder / "comparison.png", png(comparison_figure(comparison), DPI))
+    write_whole(folder / "report.html", page(comparison).encode())
+
+
+def page(comparison):
+    """The comparison as one HTML page that needs nothing else: its pictures are inside."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "points": points, "number": number, "loss": loss}
+    pictures = {
+        draw.__name__.removeprefix("draw_"): base64.b64encode(png(one_figure(draw, comparison), DPI)).decode()
+        for draw in (draw_envelope, draw_seeds, draw_pages)
+    }
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        c=comparison, pictures=pictures, generator=GENERATOR
+    )
+
+
+def lines(comparison):
+    """The short table that the command prints."""
+    columns = {"printed": "printed, 2016", "graph_2016": "2016 graph, now", "port": "this port", "recorded": "recorded"}
+    if comparison["edition"] != "notebook":
+        del columns["printed"]  # only the notebook was published with its output
+    yield "      " + "".join(f"{title:>18}" for title in columns.values()) + f"{'port apart from recorded':>32}"
+    yield "  step" + "".join(f"{'loss':>10}{'valid':>8}" for _ in columns) + (f"{'so far':>16}{'one-ulp envelope':>18}")
+    for row in comparison["steps"]:
+        cells = "".join(
+            f"{loss(row[column]['train_loss']):>10}{percent(row[column]['valid_accuracy'], 1):>8}"
+            if row[column]
+            else f"{'':>18}"
+            for column in columns
+        )
+        yield f"{row['step']:6}{cells}{number(row['apart']):>16}{number(row['envelope']):>18}"
+    seeds = comparison["seeds"]
+    for side, title in (("port", "port"), ("original", "TF 0.12.1")):
+        if seeds[side]:
+            test = seeds[side]["test"]
+            yield (
+                f"Test accuracy over {test['n']} seeds, {title}: {percent(test['mean'])} on average, "
+                f"standard deviation {points(test['std'])}, {percent(test['lowest'])} to {percent(test['highest'])}"
+            )
+    page = comparison["page"]
+    yield (
+        f"The page as printed: {percent(page['printed']['test_accuracy'])}; "
+        f"with control dependencies: {percent(page['mended']['test_accuracy'])}"
+    )
+    if comparison["verdict"]["same"]:
+        yield "The port is the original, by every rule."
+
+
+# How numbers are written. None is a number that was not finite.
+
+
+def percent(fraction, digits=2):
+    return "–" if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def points(fraction, digits=2):
+    """A difference of accuracies, in percentage points."""
+    return "–" if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def number(value):
+    return "–" if value is None else f"{value:.2g}"
+
+
+def loss(value):
+    return "–" if value is None else f"{value:.6f}"

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Trains the tutorial's port beside the original of 2016 and writes a page on what is the same.
+
+python scripts/compare_with_notebook.py
+python scripts/compare_with_notebook.py --edition page --seeds 3 --out somewhere
+"""
+
+import sys
+from pathlib import Path
+
+from bn_graph.command import Parser, check_output, import_tensorflow, run
+from bn_graph.config import EDITIONS, LARGEST_SEED, InputError
+
+# fmt: off
+# ruff: noqa: E501
+parser = Parser(description=__doc__.splitlines()[0], epilog="Exit code 1: the port is not the original, by the rules that the page names.")
+option = parser.add_argument
+option("--edition", choices=EDITIONS, default="notebook", help="which published text (default: notebook, the only one whose printed output was published)")
+option("--seeds", type=int, default=10, metavar="N", help="train the port from the seeds 1 to N, 2 or more (default: 10)")
+option("--out", default="comparison", metavar="DIR", help="where to write report.html, comparison.png and comparison.json (default: comparison)")
+# fmt: on
+
+
+def command(arguments):
+    from bn_graph.report import FILES, lines, write_comparison
+
+    if not 2 <= arguments.seeds <= LARGEST_SEED:
+        raise InputError(f"--seeds must be a whole number from 2 to {LARGEST_SEED}, found {arguments.seeds}")
+    folder = Path(arguments.out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+    for name, ours in FILES.items():
+        check_output(folder / name, Path(name).suffix, ours)
+
+    from tqdm import tqdm
+
+    from bn_graph.mnist import load_mnist
+
+    mnist = load_mnist()
+    import_tensorflow()
+    from bn_graph.compare import compare
+
+    with tqdm(unit="step", leave=False, disable=None) as bar:
+        comparison = compare(mnist, arguments.edition, arguments.seeds, bar)
+    for line in lines(comparison):
+        print(line)
+    try:
+        write_comparison(comparison, folder)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
+    print(f"Written: {', '.join(str(folder / name) for name in FILES)}")
+    broken = comparison["verdict"]["broken"]
+    if broken:
+        more = f" ({len(broken) - 1} more in the report)" if len(broken) > 1 else ""
+        print(f"{parser.prog}: the port is not the original: {broken[0]}{more}", file=sys.stderr)
+        return 1
+
+
+run(parser, command)

@@ -1,0 +1,103 @@
+"""The report in Debian's Chromium. Not run by default: python -m pytest -m browser"""
+
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser(comparison, tmp_path_factory):
+    """Chromium with the report open."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        driver.get((comparison[1] / "report.html").as_uri())
+        yield driver
+    finally:
+        driver.quit()
+
+
+def test_the_console_is_empty_and_nothing_was_fetched(browser):
+    assert browser.get_log("browser") == []
+    names = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in names if not name.startswith("data:")] == []
+
+
+def test_every_picture_is_loaded(browser):
+    pictures = browser.execute_script(
+        "return [...document.images].map(image => image.complete && image.naturalWidth > 400 && image.width > 100)"
+    )
+    assert pictures == [True] * 3
+
+
+def test_the_tables_are_complete(browser, comparison):
+    found = comparison[2]
+    rows = browser.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('table')].map(t => [t.id, t.tBodies[0].rows.length]))"
+    )
+    expected = {
+        "rules": len(found["rules"]),
+        "steps": len(found["steps"]),
+        "seeds": 4,
+        "printed": len(found["seeds"]["printed"]["valid"]),
+        "rows": 6,
+        "splits": 4,
+        "seen": 2,
+        "pages": len(found["page"]["step"]),
+        "made": len(found["made"]["versions"]) + 1,
+    }
+    expected |= {f"graph-{part.replace(' ', '-')}": len(rows) for part, rows in found["graph"].items()}
+    assert rows == expected
+    # Every row of a table has as many cells as its head.
+    ragged = browser.execute_script(
+        "const width = row => [...row.cells].reduce((sum, cell) => sum + cell.colSpan, 0);"
+        "return [...document.querySelectorAll('table')].filter(t =>"
+        "  new Set([...t.rows].map(width)).size > 1).map(t => t.id)"
+    )
+    assert ragged == []
+    assert browser.execute_script("return document.body.innerText.match(/undefined|None|NaN|{{|}}/)") is None
+
+
+@pytest.mark.parametrize("width", [390, 1100])
+def test_the_page_is_as_wide_as_the_screen_and_its_tables_scroll_inside(browser, width):
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    outside = browser.execute_script(
+        "return [...document.querySelectorAll('p, h1, h2, img, .table')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert outside == []
+
+
+def test_in_print_no_table_is_cut_off(browser):
+    # A4 upright between margins of 1.2 cm is 186 mm, 703 CSS pixels.
+    metrics = {"width": 703, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    wide = browser.execute_script(
+        "return [...document.querySelectorAll('table')].filter(t => t.getBoundingClientRect().right > 703)"
+        ".map(t => t.id + ' ' + t.getBoundingClientRect().right)"
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert wide == []
+    assert len(browser.print_page()) > 10000
