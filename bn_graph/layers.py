@@ -64,7 +64,7 @@ def batch_norm(
     beta or gamma of a fused layer does not exist here; TF 0.12 kept it as a variable that nothing trained.
 
     Args:
-        inputs: float tensor, [rows, channels] or [rows, height, width, channels] (NHWC) or [rows, channels, height,
+        inputs: float tensor (float32 where `fused`), [rows, channels] or [rows, height, width, channels] (NHWC) or [rows, channels, height,
             width] (NCHW). The size of the channels must be known.
         decay: what the moving averages keep of themselves at an update, 0 to 1.
         center, scale: whether to add the variable `beta`, and to multiply by the variable `gamma`. (The tutorial's
@@ -76,7 +76,7 @@ def batch_norm(
             place, before the normalised activations are given out.
         is_training: bool, or a boolean tensor or variable.
         reuse: whether the variables exist already, in `scope`.
-        variables_collections, outputs_collections: where else to put variables and result.
+        variables_collections, outputs_collections: lists of collections where else to put variables and result.
         trainable: whether beta and gamma are put into TRAINABLE_VARIABLES.
         batch_weights: float tensor [rows]: how much each row counts in the batch's mean and variance.
         fused: whether to use the fused kernel, for inputs of rank 2 or 4 without batch_weights.
@@ -116,7 +116,12 @@ def batch_norm(
         outputs_collections=outputs_collections,
         trainable=trainable,
         batch_weights=batch_weights,
-        fused=fused,
+        fused=bool(fused),  # None is no in TF 0.12, yes in tf-slim
         data_format=data_format,
         scope=scope,
+        # TF 0.12 does not know these. Said here, no arg_scope of tf_slim.batch_norm can set them.
+        param_regularizers=None,
+        zero_debias_moving_mean=False,
+        renorm=False,
+        adjustment=None,
     )

@@ -870,6 +870,19 @@ def test_an_explicit_argument_wins_over_the_arg_scope():
         assert "BatchNorm/gamma" in variable_names()
 
 
+def test_an_arg_scope_of_tf_slims_own_layer_does_not_reach_it():
+    with tf.Graph().as_default(), tf_slim.arg_scope([tf_slim.batch_norm], zero_debias_moving_mean=True, decay=0.1):
+        batch_norm(tf.zeros([2, 3]))
+        names = [variable.op.name for variable in tf.global_variables()]
+    assert names == ["BatchNorm/beta", "BatchNorm/moving_mean", "BatchNorm/moving_variance"]
+
+
+def test_fused_none_means_not_fused_as_in_tf_0_12():
+    with tf.Graph().as_default() as graph:
+        batch_norm(tf.zeros([2, 3]), fused=None)
+        assert not [op for op in graph.get_operations() if "FusedBatchNorm" in op.type]
+
+
 def test_an_arg_scope_can_be_kept_and_entered_again():
     with tf_slim.arg_scope([batch_norm], decay=0.5, updates_collections=None) as kept:
         pass
