@@ -64,8 +64,8 @@ def batch_norm(
     beta or gamma of a fused layer does not exist here; TF 0.12 kept it as a variable that nothing trained.
 
     Args:
-        inputs: float tensor (float32 where `fused`), [rows, channels] or [rows, height, width, channels] (NHWC) or [rows, channels, height,
-            width] (NCHW). The size of the channels must be known.
+        inputs: float tensor, float32 where `fused`, [rows, channels] or [rows, height, width, channels] (NHWC) or
+            [rows, channels, height, width] (NCHW). The size of the channels must be known.
         decay: what the moving averages keep of themselves at an update, 0 to 1.
         center, scale: whether to add the variable `beta`, and to multiply by the variable `gamma`. (The tutorial's
             table calls these two parameters by the variables' names. Neither acts on the moving averages.)
