@@ -75,7 +75,7 @@ def test_the_imported_2016_graph_and_the_port_agree_from_a_seed_that_nobody_reco
         start = recorded_config(name, seed=seed, steps=21, eval_every=1000, print_every=1000)
         if widest(Imported(name, start), original)[1][-1] > 1e-4:
             break
-    config = dataclasses.replace(start, steps=1000)
+    config = dataclasses.replace(start, steps=500)
     itself, envelope = widest(Imported(name, config), original)
     port = train(build_graph(config, original), original)
     ratio = largest_so_far(port.train_loss, itself) / np.maximum(3 * envelope, 1e-4)
