@@ -30,5 +30,6 @@ setup(
         # scipy writes a .mat file for the tests to read; setuptools builds their wheel.
         "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "scipy>=1.13,<1.19", "setuptools>=70.1"],
         "lint": ["ruff>=0.17,<0.18"],
+        "lessons": ["nbmake>=1.5,<2", "ipykernel>=6.29,<8"],  # to run the notebooks, by hand or by pytest
     },
 )
