@@ -34,5 +34,6 @@ setup(
         "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "setuptools>=70.1"],  # setuptools builds the tests' wheel
         "browser": ["selenium>=4.20,<5"],  # drives Chromium in the tests marked `browser`
         "lint": ["ruff>=0.17,<0.18"],
+        "lessons": ["nbmake>=1.5,<2", "ipykernel>=6.29,<8"],  # to run the notebooks, by hand or by pytest
     },
 )
