@@ -29,6 +29,7 @@ _ROOM = {
     "TrainingRecord": "record",
     "restore_original_checkpoint": "checkpoint",
     "export_model": "export",
+    "recording": "compare",
 }
 __all__ = list(_ROOM)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -24,21 +25,10 @@ RECORDED = {
 
 
 def recorded_config(name, **changes):
-    import dataclasses
+    """The settings of a recorded run, with something changed."""
+    from bn_graph.compare import RECORDED as configs
 
-    from bn_graph import NOTEBOOK, PAGE, SCRIPT
-
-    config = {
-        "page": dataclasses.replace(PAGE, updates="collected"),
-        "page_control_dependencies": PAGE,
-        "script": SCRIPT,
-        "notebook": NOTEBOOK,
-    }[name]
-    return dataclasses.replace(config, **{"seed": 1, **changes})
-
-
-def recording(name):
-    return json.loads((PACKAGED / f"{name}.json").read_text())
+    return dataclasses.replace(configs[name], **{"seed": 1, **changes})
 
 
 def run(*command, env=None, **options):

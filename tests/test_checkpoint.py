@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PACKAGED, REFERENCE, ROOT, recorded_config, recording, run, run_python, run_tutorial
+from conftest import PACKAGED, REFERENCE, ROOT, recorded_config, run, run_python, run_tutorial
 
-from bn_graph import InputError, build_graph, export_model, restore_original_checkpoint
+from bn_graph import InputError, build_graph, export_model, recording, restore_original_checkpoint
 from bn_graph.tf1 import tf
 
 CHECKPOINT = REFERENCE / "checkpoint" / "notebook.ckpt"  # the notebook's 1000 steps, without Adam's variables

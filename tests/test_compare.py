@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import PACKAGED, compare_with_notebook, largest_so_far, recorded_config, recording
+from conftest import PACKAGED, compare_with_notebook, largest_so_far, recorded_config
 
-from bn_graph import NOTEBOOK, InputError, TrainingRecord, build_graph, train
+from bn_graph import NOTEBOOK, InputError, TrainingRecord, build_graph, recording, train
 from bn_graph.compare import Imported, accuracy_rule, compare, envelope_rule, two_samples
 from bn_graph.compare import statistics as summary
 from bn_graph.report import FILES, lines, page
@@ -333,3 +333,11 @@ def test_from_python_a_mistake_is_an_input_error(mnist):
         compare(mnist, "book")
     with pytest.raises(InputError, match="seeds must be a whole number from 2"):
         compare(mnist, "notebook", 1)
+
+
+def test_a_recording_can_be_had_by_name_and_no_other():
+    for name, test_accuracy in {"page": 0.8033, "notebook": 0.9716}.items():
+        assert recording(name)["test_accuracy"] == pytest.approx(test_accuracy, abs=5e-5)
+        assert len(recording(name)["train_loss"]) == 1000
+    with pytest.raises(InputError, match="page_control_dependencies or script or notebook, found 'bnexample'"):
+        recording("bnexample")

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import PACKAGED, RECORDED, REFERENCE, recorded_config, recording
+from conftest import PACKAGED, RECORDED, REFERENCE, recorded_config
 
-from bn_graph import InputError, build_graph
+from bn_graph import InputError, build_graph, recording
 from bn_graph.graph import dropout_seed
 from bn_graph.tf1 import tf
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import RECORDED, largest_so_far, recorded_config, recording
+from conftest import RECORDED, largest_so_far, recorded_config
 
-from bn_graph import build_graph, train
+from bn_graph import build_graph, recording, train
 from bn_graph.compare import STATE_STEPS, Imported, one_step
 
 # One step from each recorded state.
