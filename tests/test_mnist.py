@@ -262,6 +262,7 @@ def openml(images, labels, md5=None):
         "description": "The MNIST database",
         "format": "ARFF",
         "status": "active",
+        "file_id": "52667",  # by which older releases of scikit-learn fetch it; newer ones take the url
         "url": "https://api.openml.org/data/v1/download/52667/mnist_784.arff",
         "md5_checksum": md5 or hashlib.md5(arff).hexdigest(),
     }
@@ -274,7 +275,8 @@ def openml(images, labels, md5=None):
         },
     }
     packed = {path: gzip.compress(json.dumps(answer).encode()) for path, answer in answers.items()}
-    packed["/data/v1/download/52667/mnist_784.arff"] = gzip.compress(arff, compresslevel=1)
+    for path in ("/data/v1/download/52667/mnist_784.arff", "/data/v1/download/52667"):
+        packed[path] = gzip.compress(arff, compresslevel=1)
     return lambda request: Answer(packed[request.selector])
 
 
