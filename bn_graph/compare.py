@@ -14,7 +14,6 @@ No p-value is a rule: it would break one for nobody's fault every now and then.
 import dataclasses
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import math
 import platform
@@ -26,7 +25,7 @@ from scipy import stats
 from bn_graph.config import EDITIONS, LARGEST_SEED, NOTEBOOK, PAGE, SCRIPT, InputError
 from bn_graph.graph import build_graph
 from bn_graph.mnist import split
-from bn_graph.record import TrainingRecord
+from bn_graph.record import TrainingRecord, versions
 from bn_graph.tf1 import tf
 from bn_graph.training import train
 
@@ -54,8 +53,6 @@ TOLERANCE = {"page": 0.05, "page_control_dependencies": 0.003, "script": 0.003, 
 EPS = np.finfo(np.float32).eps
 TINY = np.finfo(np.float32).tiny
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # AdamOptimizer's defaults
-
-_PACKAGES = ("tensorflow", "tf-slim", "numpy", "scikit-learn", "scipy", "matplotlib", "jinja2")
 
 
 def recording(name):
@@ -159,8 +156,7 @@ def made(mnist, recorded):
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "machine": platform.machine(),
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in _PACKAGES},
+        "versions": versions("scipy", "matplotlib", "jinja2"),
         "original_versions": {key: recorded[key] for key in ("python", "tensorflow", "numpy", "scikit_learn")},
         "data": {"source": mnist.source, "rows": len(mnist.data), "sha256": hashlib.sha256(mnist.data).hexdigest()},
     }

@@ -21,8 +21,10 @@ _PRINTED = {
 }
 
 
-def versions():
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+def versions(*others):
+    """The versions of Python, the libraries that every number depends on, and the packages `others`."""
+    packages = (*_PACKAGES, *others)
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
 @dataclasses.dataclass
