@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Says whether the batch-norm layers of a TensorFlow 1 graph or checkpoint are right.
+
+python scripts/audit_graph.py model.ckpt-1000.meta --num-steps 1000
+"""
+
+import json
+
+from bn_graph.command import Parser, import_tensorflow, run
+
+parser = Parser(
+    description=__doc__.splitlines()[0],
+    epilog="Exit code: 0 where there is no error and no warning, 1 where there is one, 2 where PATH cannot be read.",
+)
+parser.add_argument(
+    "path",
+    metavar="PATH",
+    help="a MetaGraph (.meta), a GraphDef (.pb, .pbtxt), the folder of a SavedModel, or a checkpoint, with its .meta "
+    "beside it where there is one",
+)
+parser.add_argument("--train-op", metavar="NAME", help="the op that trains (default: the collection TRAIN_OP)")
+parser.add_argument("--loss", metavar="NAME", help="the loss, where no train op can be found")
+parser.add_argument("--num-steps", metavar="N", type=int, help="how many steps are trained: judges decay")
+parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def command(arguments):
+    options = vars(arguments)
+    path, as_json = options.pop("path"), options.pop("json", False)
+    import_tensorflow()
+    from bn_graph.audit import audit_graph
+
+    report = audit_graph(path, **options)
+    print(json.dumps(report.to_json(), indent=2) if as_json else report)
+    return 0 if report.clean else 1
+
+
+run(parser, command)
