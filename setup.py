@@ -15,7 +15,12 @@ setup(
     package_data={
         "bn_graph": ["data/*", "report.html", "reference/*.json", "reference/graph/*.meta", "reference/state/*.npz"]
     },
-    scripts=["scripts/run_tutorial.py", "scripts/compare_with_notebook.py", "scripts/export_model.py"],
+    scripts=[
+        "scripts/run_tutorial.py",
+        "scripts/compare_with_notebook.py",
+        "scripts/export_model.py",
+        "scripts/audit_graph.py",
+    ],
     python_requires=">=3.10,<3.14",
     # Both ends of each range are tested: the oldest in .ci/oldest.txt, the newest by what pip chooses.
     install_requires=[

@@ -30,6 +30,7 @@ _ROOM = {
     "restore_original_checkpoint": "checkpoint",
     "export_model": "export",
     "recording": "compare",
+    "audit_graph": "audit",
 }
 __all__ = list(_ROOM)
 

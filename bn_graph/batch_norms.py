@@ -56,6 +56,7 @@ class Use:
     beta: int | None
     conditions: frozenset = frozenset()
     reductions: frozenset = frozenset()  # the nodes that reduce the batch
+    role: str = ""  # training, evaluation, inference or other: whoever knows the train op says it
 
     def statistics(self):
         """(kind, conditions) of each variance that it may normalise by."""
@@ -91,6 +92,11 @@ class BatchNorm:
     unused: list  # variables beside the moving statistics that are called gamma or beta and used by no tower
 
     @property
+    def statistics(self):
+        """The moving mean and variance, as far as there are any."""
+        return [variable for variable in (self.mean, self.variance) if variable is not None]
+
+    @property
     def variables(self):
         return {"moving_mean": self.mean, "moving_variance": self.variance, "gamma": self.gamma, "beta": self.beta}
 
@@ -98,9 +104,8 @@ class BatchNorm:
 class Finder:
     """Finds the uses, the updates and the layers of a `FlatGraph`, in that order."""
 
-    def __init__(self, graph, trainable=()):
+    def __init__(self, graph):
         self.graph = graph
-        self.trainable = set(trainable)
         self.uses = []
         for node, op in enumerate(graph.ops):
             if op in FUSED_OPS and len(graph.inputs[node]) >= 5:
@@ -183,7 +188,7 @@ class Finder:
         """Follows 1/sqrt(variance + epsilon) to the result: (x, output, means, gamma, beta), or None."""
         graph = self.graph
         inverses, gamma, seen = [(root, divides, None)], None, set()
-        means_of = []
+        means_of, others = [], []
         while inverses and len(seen) < 100:
             inverse, divides, gamma = inverses.pop(0)
             if inverse in seen:
@@ -213,6 +218,10 @@ class Finder:
                 origin = graph.origin(other)
                 if origin in graph.variable or graph.ops[origin] == "Const":
                     inverses.append((user, False, graph.variable.get(origin, gamma)))
+                else:
+                    others.append((user, False, gamma))
+            if not inverses and not means_of:
+                inverses, others = others, []  # a factor that is no plain gamma: batch renormalisation's r
         # Gradients use the same pieces; the forward match is the one that came first.
         return means_of[0] if means_of else None
 
@@ -457,8 +466,8 @@ class Finder:
             if node in graph.variable:
                 read.add(graph.variable[node])
                 continue
-            if op == "ReadVariableOp":
-                # The value of a resource variable after an assignment is read behind a control edge.
+            if op in ("ReadVariableOp", "Identity"):
+                # What a variable holds after an assignment is read behind a control edge.
                 stack += [Tensor(c, 0) for c in graph.controls[node] if graph.ops[c] in ASSIGN_OPS]
             if op in _REDUCE and self._over_the_batch(node):
                 reductions.add(node)
@@ -475,6 +484,10 @@ class Finder:
             elif op in SWITCH_OPS and inputs:
                 stack.append(inputs[0])
         return {t.node for t in seen}, reductions, frozenset(chosen), read
+
+    def variables_read(self, value):
+        """The variables that a value is made of, through arithmetic only."""
+        return self._slice(value)[3]
 
     def _find_updates(self):
         """Which assignments take the batch statistics of which uses."""
@@ -505,6 +518,11 @@ class Finder:
         graph = self.graph
         delta = self._evaluate(graph.inputs[node][1], variable, leaves, {})
         if delta is None:
+            for biased in self._slice(graph.inputs[node][1])[0]:  # zero_debias averages in a variable of its own
+                if graph.ops[biased] in ASSIGN_OPS and biased != node:
+                    other = graph.origin(graph.inputs[biased][0])
+                    if graph.variable.get(other) != variable and graph.names[other].endswith("biased"):
+                        return self._decay(biased, graph.variable[other], leaves)
             return None
         op = graph.ops[node]
         kept = 1 - delta if "Sub" in op else 1 + delta if "Add" in op else delta
@@ -575,7 +593,7 @@ class Finder:
                 for parameter in (use.gamma, use.beta):
                     if parameter is not None:
                         by_parameter.setdefault(parameter, keys[use])
-                weights = self._weights(use)
+                weights = self.weights(use)
                 if weights:
                     by_weights.setdefault(weights, keys[use])
         for use in self.uses:
@@ -584,7 +602,7 @@ class Finder:
                 parameters = [p for p in (use.gamma, use.beta) if p is not None]
                 own = next((by_parameter[p] for p in parameters if p in by_parameter), None)
                 own = own or self._siblings(parameters, by_name)
-                own = own or by_weights.get(self._weights(use)) or [("parameter", p) for p in parameters[:1]]
+                own = own or by_weights.get(self.weights(use)) or [("parameter", p) for p in parameters[:1]]
             if not own and any(s.kind == "constant" for s in use.variance):
                 own = [("constant", s.node) for s in use.variance]
             if not own:
@@ -643,7 +661,7 @@ class Finder:
                 return found
         return []
 
-    def _weights(self, use):
+    def weights(self, use):
         """The nearest variables in front of a use, through at most a few ops."""
         graph = self.graph
         front, seen = [use.x.node], set()
@@ -663,12 +681,18 @@ class Finder:
         graph = self.graph
         uses = [use for use, _ in members]
         own = list(dict.fromkeys(v for _, variables in members for v in variables if isinstance(v, int)))
+        constants = [v[1] for _, variables in members for v in variables if isinstance(v, tuple) and v[0] == "constant"]
         variance = next((v for v in own if self._variance_like(v)), None)
         mean = next((v for v in own if v != variance and not self._variance_like(v)), None)
         gamma = next((use.gamma for use in uses if use.gamma is not None), None)
         beta = next((use.beta for use in uses if use.beta is not None), None)
-        named = next((v for v in (mean, variance, gamma, beta) if v is not None), uses[0].node)
+        order = (mean, variance, gamma, beta)
+        if mean is not None and graph.names[mean].endswith("ExponentialMovingAverage"):
+            order = (gamma, beta, mean, variance)  # these averages are named after the tensor, not after the layer
+        named = next((v for v in (*order, *constants) if v is not None), uses[0].node)
         name = scope_of(graph.names[named])
+        if name == graph.names[named]:  # a variable without a scope
+            name = scope_of(re.sub(r"/batchnorm(_\d+)?/", "/", graph.names[uses[0].node]))
         updates = [u for v in (mean, variance) if v is not None for u in self.updates.get(v, ())]
         unused = []
         for part, used in (("gamma", gamma), ("beta", beta)):

@@ -64,6 +64,7 @@ _CALLS = {
     "While": ("body", "cond"),
     "StatelessWhile": ("body", "cond"),
 }
+_DISSOLVED = {"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"}
 # Inside a function, an output is named by its argument. Of ops with several outputs only these matter here.
 _OUTPUTS = {
     "Switch": ("output_false", "output_true"),
@@ -73,7 +74,6 @@ _OUTPUTS = {
 _MAX_BODY_NODES = 200_000  # copies of function bodies; functions that call each other twice grow without end
 _MAX_DEPTH = 60
 _MAX_CONDITIONS = 16  # of one node; deeper nesting is cut off
-_MAX_FILE = 2**31 - 1  # the largest protocol buffer
 
 _DTYPES = {  # types.proto: those that a constant of interest can have, with the field that holds its values
     1: (np.float32, "float_val"),
@@ -217,6 +217,9 @@ class FlatGraph:
         self.controls[call] += effects
         if loops:
             for merge, result in zip(merges, returned[0], strict=False):
+                if self.origin(Tensor(result, 0)) == merge:
+                    self.ops[merge] = "Identity"  # what the loop does not change
+                    continue
                 again = self._make(call, f"NextIteration_{merge}", "NextIteration", [Tensor(result, 0)])
                 self.inputs[merge].append(Tensor(again, 0))
                 self.controls[merge] += [node for node in effects if node != merge]
@@ -283,13 +286,15 @@ class FlatGraph:
             raise InputError(f"function {name}: a node waits for {text!r}, which is not there")
 
         effects = [control(target) for target in function.control_ret.values()]
+        # Older functions do not say what runs for its effect: there it is every op that has one. Branches and loops are
+        # dissolved into the graph around them before they run, and what nothing waits for is dropped.
+        implicit = not effects and self.ops[call] not in _DISSOLVED
         for node in function.node_def:
             number = local[node.name]
             self._wire(number, node.input, tensor, control)
             if self._called(number):
                 pending.append((number, stack, conditions, depth + 1))
-                effects.append(number)
-            elif node.op in ASSIGN_OPS or is_optimizer_op(node.op):
+            if implicit and (self._called(number) or node.op in ASSIGN_OPS or is_optimizer_op(node.op)):
                 effects.append(number)
         results = []
         for argument in function.signature.output_arg:
@@ -437,6 +442,13 @@ class FlatGraph:
         values = self.constant(tensor, limit=1)
         return float(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
 
+    def strings(self, tensor):
+        """The values of a constant of strings, or None."""
+        node = self.origin(tensor)
+        if self.ops[node] != "Const" or "value" not in self.attrs[node]:
+            return None
+        return [value.decode("utf-8", "replace") for value in self.attrs[node]["value"].tensor.string_val]
+
     def boolean(self, node):
         """The value of a predicate that is a constant, else None."""
         if self.ops[node] != "Const":
@@ -490,17 +502,17 @@ class FlatGraph:
                         stack.append(source)
         return seen
 
-    def descendants(self, nodes):
+    def descendants(self, nodes, controls=True):
         """All nodes that run only after one of `nodes`, these included."""
         following = collections.defaultdict(list)
-        for node, controls in enumerate(self.controls):
-            for source in controls:
+        for node, sources in enumerate(self.controls if controls else ()):
+            for source in sources:
                 following[source].append(node)
         seen = set(nodes)
         stack = list(seen)
         while stack:
             node = stack.pop()
-            for after in (*self.consumers[node], *following[node]):
+            for after in (*self.consumers[node], *following.get(node, ())):
                 if after not in seen:
                     seen.add(after)
                     stack.append(after)

@@ -1,0 +1,143 @@
+"""What TensorFlow 1 wrote: MetaGraphs, GraphDefs, SavedModels and checkpoints, parsed and never imported or run."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from google.protobuf import message, text_format
+from tensorflow.core.framework.variable_pb2 import VariableDef
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from bn_graph.config import InputError
+from bn_graph.tf1 import tf
+
+COLLECTIONS = (
+    tf.GraphKeys.TRAINABLE_VARIABLES,
+    tf.GraphKeys.UPDATE_OPS,
+    tf.GraphKeys.TRAIN_OP,
+    tf.GraphKeys.GLOBAL_STEP,
+)
+_PARSE_ERRORS = (message.DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError, ValueError)
+_MAX_BYTES = 2**31 - 1  # no protocol buffer is larger
+
+
+@dataclasses.dataclass
+class Source:
+    """A graph, what its collections name, and a checkpoint; any of them may be missing."""
+
+    subject: str  # what to call it
+    graph_def: tf.GraphDef | None = None
+    collections: dict = dataclasses.field(default_factory=dict)  # collection to names of nodes
+    checkpoint: Path | None = None
+
+
+def source_of(graph):
+    """The `Source` of a `tf.Graph`, a GraphDef, a MetaGraphDef or a path. Raises `InputError`."""
+    if isinstance(graph, tf.Graph):
+        collected = {key: [_collected_name(item) for item in graph.get_collection(key)] for key in COLLECTIONS}
+        return Source("graph", graph.as_graph_def(add_shapes=True), collected)
+    if isinstance(graph, tf.MetaGraphDef):
+        return _of_meta_graph("graph", graph)
+    if isinstance(graph, tf.GraphDef):
+        return Source("graph", graph)
+    if isinstance(graph, str | os.PathLike):
+        return _of_path(Path(graph))
+    raise TypeError(f"expected a tf.Graph, a GraphDef, a MetaGraphDef or a path, found {type(graph).__name__}")
+
+
+def node_name(name):
+    """The node of a tensor, control input or op, by its name."""
+    return name.removeprefix("^").partition(":")[0]
+
+
+def _collected_name(item):
+    """The node of an op, a tensor or a variable in a collection."""
+    return node_name(getattr(item, "name", str(item)))
+
+
+def _of_meta_graph(subject, meta_graph):
+    collected = {}
+    for key in COLLECTIONS:
+        if key in meta_graph.collection_def:
+            collection = meta_graph.collection_def[key]
+            names = list(collection.node_list.value)
+            for serialized in collection.bytes_list.value:
+                variable = VariableDef()
+                try:
+                    variable.ParseFromString(serialized)
+                except _PARSE_ERRORS:
+                    raise InputError(f"{subject}: the collection {key} holds something that is no variable") from None
+                names.append(variable.variable_name)
+            collected[key] = [node_name(name) for name in names]
+    return Source(subject, meta_graph.graph_def, collected)
+
+
+def _of_path(path):
+    if path.is_dir():
+        models = [path / name for name in ("saved_model.pb", "saved_model.pbtxt") if (path / name).is_file()]
+        if not models:
+            raise InputError(f"{path}: expected a SavedModel, found a folder without saved_model.pb; name a file in it")
+        return _of_saved_model(models[0], str(path))
+    if path.stem == "saved_model":
+        return _of_saved_model(path, str(path))
+    if path.suffix in (".meta", ".pb", ".pbtxt"):
+        return _of_graph_file(path)
+    return _of_checkpoint(path)
+
+
+def _of_graph_file(path):
+    kinds = [tf.MetaGraphDef] if path.suffix == ".meta" else [tf.GraphDef, tf.MetaGraphDef, SavedModel]
+    found = _parse(path, kinds)
+    if isinstance(found, tf.GraphDef):
+        return Source(str(path), found)
+    return _of_meta_graph(str(path), found if isinstance(found, tf.MetaGraphDef) else found.meta_graphs[0])
+
+
+def _of_saved_model(path, subject):
+    found = _parse(path, [SavedModel])
+    training = [meta_graph for meta_graph in found.meta_graphs if "train" in meta_graph.meta_info_def.tags]
+    source = _of_meta_graph(subject, (training or found.meta_graphs)[0])
+    if (path.parent / "variables" / "variables.index").is_file():
+        source.checkpoint = path.parent / "variables" / "variables"
+    return source
+
+
+def _of_checkpoint(path):
+    prefix = Path(str(path).removesuffix(".index"))
+    if not prefix.is_file() and not Path(f"{prefix}.index").is_file():
+        raise InputError(f"{path}: there is no such file")
+    meta_graph = Path(f"{prefix}.meta")
+    source = _of_graph_file(meta_graph) if meta_graph.is_file() else Source(str(path))
+    return dataclasses.replace(source, subject=str(path), checkpoint=prefix)
+
+
+def _parse(path, kinds):
+    """The content of a file as the first of the protocol buffers `kinds` that it can be."""
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise InputError(f"{path}: expected less than 2 GB, as every protocol buffer has, found {size} bytes")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    for kind in kinds:
+        parsed = kind()
+        try:
+            if path.suffix == ".pbtxt":
+                text_format.Parse(content.decode("utf-8"), parsed)
+            else:
+                parsed.ParseFromString(content)
+        except _PARSE_ERRORS:
+            continue
+        nodes = [node for graph_def in _graph_defs(parsed) for node in graph_def.node]
+        # Almost any bytes parse as something; a graph has nodes, and these have names and ops.
+        if nodes and all(node.name and node.op for node in nodes):
+            return parsed
+    expected = " or a ".join(kind.__name__ for kind in kinds)
+    raise InputError(f"{path}: expected a {expected} with nodes in it, found something else or damaged bytes")
+
+
+def _graph_defs(parsed):
+    if isinstance(parsed, SavedModel):
+        return [meta_graph.graph_def for meta_graph in parsed.meta_graphs]
+    return [parsed.graph_def if isinstance(parsed, tf.MetaGraphDef) else parsed]
