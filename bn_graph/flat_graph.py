@@ -95,9 +95,10 @@ class FlatGraph:
     """The nodes of a graph by number.
 
     names, ops: str per node. attrs: attribute maps. inputs: a list of `Tensor` per node. controls: a list of nodes per
-    node. consumers: data consumers per node. variable: nodes that are variables, to the node that stands for the
-    variable. conditions: per node a frozenset of (predicate, value): it runs only where all of these predicates have
-    these values. unfollowed: calls whose functions could not be copied.
+    node. consumers, waiters: the other way round, the nodes that take a node's outputs, or wait for it. variable: nodes
+    that are variables, to the node that stands for the variable. conditions: per node a frozenset of (predicate,
+    value): it runs only where all of these predicates have these values. unfollowed: calls whose functions could not be
+    copied.
 
     A node from the body of a function is named `call->node`.
     """
@@ -114,9 +115,12 @@ class FlatGraph:
         self.number = {name: node for node, name in enumerate(self.names)}
         self._name_variables()
         self.consumers = [[] for _ in self.names]
+        self.waiters = [[] for _ in self.names]
         for node, inputs in enumerate(self.inputs):
             for source in {tensor.node for tensor in inputs}:
                 self.consumers[source].append(node)
+            for source in self.controls[node]:
+                self.waiters[source].append(node)
         self.conditions = self._find_conditions()
 
     # Building
@@ -504,15 +508,11 @@ class FlatGraph:
 
     def descendants(self, nodes, controls=True):
         """All nodes that run only after one of `nodes`, these included."""
-        following = collections.defaultdict(list)
-        for node, sources in enumerate(self.controls if controls else ()):
-            for source in sources:
-                following[source].append(node)
         seen = set(nodes)
         stack = list(seen)
         while stack:
             node = stack.pop()
-            for after in (*self.consumers[node], *following.get(node, ())):
+            for after in self.consumers[node] + self.waiters[node] if controls else self.consumers[node]:
                 if after not in seen:
                     seen.add(after)
                     stack.append(after)
