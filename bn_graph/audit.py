@@ -11,6 +11,7 @@ import gc
 import math
 import re
 import textwrap
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -188,7 +189,11 @@ class _Audit:
 
     def _named(self, name, what):
         if name is not None and name not in self.graph.number:
-            raise InputError(f"{self.subject}: has no op {name!r} that could be the {what}")
+            known = self._names(self._collected(_KEYS.TRAIN_OP)) or get_close_matches(name, self.graph.names)
+            found = f"; it has {_listed(known)}" if known else ""
+            raise InputError(
+                f"{self.subject}: expected the name of the {what}, found {name!r}, which is no op there{found}"
+            )
         return None if name is None else self.graph.number[name]
 
     def _collected(self, key):

@@ -71,7 +71,7 @@ _OUTPUTS = {
     "RefSwitch": ("output_false", "output_true"),
     **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), ("y", "batch_mean", "batch_variance")),
 }
-_MAX_BODY_NODES = 200_000  # copies of function bodies; functions that call each other twice grow without end
+_MAX_COPIES = 100_000  # nodes from bodies of functions; functions that call each other twice grow without end
 _MAX_DEPTH = 60
 _MAX_CONDITIONS = 16  # of one node; deeper nesting is cut off
 
@@ -108,7 +108,7 @@ class FlatGraph:
         self.inputs, self.controls = [], []
         self.unfollowed = []
         self._library = {function.signature.name: function for function in graph_def.library.function}
-        self._body_nodes = 0
+        self._own = len(graph_def.node)
         self._call_conditions = {}  # node to the conditions of the branch that it was copied from
         self._build(graph_def)
         del self._library
@@ -128,7 +128,8 @@ class FlatGraph:
     def _build(self, graph_def):
         pending = collections.deque()
         names = {}
-        for node in graph_def.node:
+        nodes = sorted(graph_def.node, key=lambda node: node.name)  # so that their order in a file changes nothing
+        for node in nodes:
             if node.name in names:
                 raise InputError(f"the graph has two nodes named {node.name}")
             names[node.name] = self._add(node.name, node.op, node.attr)
@@ -140,7 +141,7 @@ class FlatGraph:
                 raise InputError(f"a node of the graph takes input from {name!r}, which is not there")
             return Tensor(names[name], int(index) if index.isdigit() else 0)
 
-        for number, node in enumerate(graph_def.node):
+        for number, node in enumerate(nodes):
             self._wire(number, node.input, tensor, lambda name: tensor(name).node)
             if self._called(number):
                 pending.append((number, (), frozenset(), 0))
@@ -197,13 +198,12 @@ class FlatGraph:
         if (
             any(name not in self._library or name in stack for name in names)
             or depth >= _MAX_DEPTH
-            or self._body_nodes + size > _MAX_BODY_NODES
+            or len(self.names) - self._own + size > _MAX_COPIES
             or (chooses and not arguments)
             or (loops and len(names) != 2)
         ):
             self.unfollowed.append(call)
             return
-        self._body_nodes += size
         predicate = arguments.pop(0) if chooses else None
         stack = (*stack, *names)
         if loops:
@@ -218,7 +218,8 @@ class FlatGraph:
             results, did = self._copy(call, name, arguments, inside, stack, depth, pending)
             returned.append([self._make(call, f"{name}/{k}", "Identity", [r], inside) for k, r in enumerate(results)])
             effects += did
-        self.controls[call] += effects
+        effects = [*self.controls[call], *effects]  # what a call waits for, its results wait for
+        self.controls[call] = effects
         if loops:
             for merge, result in zip(merges, returned[0], strict=False):
                 if self.origin(Tensor(result, 0)) == merge:
