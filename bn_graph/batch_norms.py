@@ -6,13 +6,22 @@ condition says. A layer is known by its variables: all uses of one moving varian
 """
 
 import dataclasses
+import operator
 import re
 from typing import NamedTuple
 
-from bn_graph.flat_graph import ASSIGN_OPS, MERGE_OPS, SAME_VALUE_OPS, SELECT_OPS, SWITCH_OPS, Tensor, is_optimizer_op
+from bn_graph.flat_graph import (
+    ASSIGN_OPS,
+    FUSED_OPS,
+    GLOBAL_OPS,
+    MERGE_OPS,
+    SAME_VALUE_OPS,
+    SELECT_OPS,
+    SWITCH_OPS,
+    Tensor,
+    is_optimizer_op,
+)
 
-FUSED_OPS = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx"}
-GLOBAL_OPS = {"BatchNormWithGlobalNormalization"}
 _ADD = {"Add", "AddV2", "BiasAdd"}
 _DIVIDE = {"RealDiv", "Div", "DivNoNan"}
 _REDUCE = {"Mean", "Sum"}
@@ -25,6 +34,13 @@ _ARITHMETIC = (
     | {"Sub", "Mul", "Square", "SquaredDifference", "Neg", "Reciprocal", "Maximum", "Minimum", "AddN", "Pow"}
     | {"NcclAllReduce", "CollectiveReduce", "CollectiveReduceV2", "HorovodAllreduce", "IdentityN"}
 )
+_COMPUTE = {
+    **dict.fromkeys(_ADD, operator.add),
+    **dict.fromkeys(_DIVIDE, operator.truediv),
+    "Sub": operator.sub,
+    "Mul": operator.mul,
+    "Neg": operator.neg,
+}
 _INPUT_FREE = {"Const", "Placeholder", "PlaceholderWithDefault", "Fill", "ZerosLike", "OnesLike", "Shape"}
 _RESTORE = {"RestoreV2", "Restore", "RestoreSlice"}
 _EMA = re.compile(r"/(ExponentialMovingAverage|EMA)(_\d+)?$")
@@ -108,11 +124,11 @@ class Finder:
         self.graph = graph
         self.uses = []
         for node, op in enumerate(graph.ops):
-            if op in FUSED_OPS and len(graph.inputs[node]) >= 5:
+            if op in FUSED_OPS:
                 use = self._fused(node)
-            elif op in GLOBAL_OPS and len(graph.inputs[node]) >= 5:
+            elif op in GLOBAL_OPS:
                 use = self._global(node)
-            elif op in ("Rsqrt", "Sqrt", "Pow") and graph.inputs[node]:
+            elif op in ("Rsqrt", "Sqrt", "Pow"):
                 use = self._decomposed(node)
             else:
                 use = None
@@ -158,7 +174,7 @@ class Finder:
         graph = self.graph
         divides = graph.ops[root] == "Sqrt"
         if graph.ops[root] == "Pow":
-            power = graph.scalar(graph.inputs[root][1]) if len(graph.inputs[root]) == 2 else None
+            power = graph.scalar(graph.inputs[root][1])
             if power not in (0.5, -0.5):
                 return None
             divides = power == 0.5
@@ -176,7 +192,7 @@ class Finder:
         """The variance of a tensor that is variance + epsilon, or max(variance, epsilon), or the variance itself."""
         graph = self.graph
         node = graph.origin(tensor)
-        if graph.ops[node] in _ADD | {"Maximum"} and len(graph.inputs[node]) == 2:
+        if graph.ops[node] in _ADD | {"Maximum"}:
             left, right = graph.inputs[node]
             for one, other in ((left, right), (right, left)):
                 if graph.scalar(other) is not None or graph.ops[graph.origin(other)] == "Const":
@@ -202,7 +218,7 @@ class Finder:
                 if op == "Reciprocal" and divides:
                     inverses.append((user, False, gamma))
                     continue
-                if len(inputs) != 2 or op not in _DIVIDE | {"Mul"}:
+                if op not in _DIVIDE | {"Mul"}:
                     continue
                 if (op in _DIVIDE) != divides or (divides and inputs[1].node != inverse):
                     continue
@@ -230,11 +246,11 @@ class Finder:
         graph = self.graph
         origin = graph.origin(other)
         op, inputs = graph.ops[origin], graph.inputs[origin]
-        if op == "Sub" and len(inputs) == 2:
+        if op == "Sub":
             means = self._statistics(inputs[1])
             if means:
                 return inputs[0], product, means, None
-        negative = op == "Neg" and len(inputs) == 1
+        negative = op == "Neg"
         means = self._statistics(inputs[0] if negative else other)
         if not means:
             return None
@@ -253,7 +269,7 @@ class Finder:
                     total, scaled = user, operands[0]
                 else:
                     beta = graph.variable.get(first)
-                    sums = [n for n in self._users(user) if graph.ops[n] in _ADD and len(graph.inputs[n]) == 2]
+                    sums = [n for n in self._users(user) if graph.ops[n] in _ADD]
                     if not sums:
                         continue
                     total = sums[0]
@@ -280,7 +296,7 @@ class Finder:
     def _times(self, node, inverse):
         """The x of x * inverse or x / inverse, or None."""
         graph = self.graph
-        if graph.ops[node] not in _DIVIDE | {"Mul"} or len(graph.inputs[node]) != 2:
+        if graph.ops[node] not in _DIVIDE | {"Mul"}:
             return None
         left, right = graph.inputs[node]
         target = graph.origin(Tensor(inverse, 0))
@@ -299,7 +315,7 @@ class Finder:
                 op, inputs = graph.ops[user], graph.inputs[user]
                 if op == "Identity":
                     continue
-                if len(inputs) != 2 or op not in _ADD | {"Mul"}:
+                if op not in _ADD | {"Mul"}:
                     continue
                 other = graph.origin(inputs[0] if inputs[1].node == output else inputs[1])
                 if other not in graph.variable:
@@ -339,14 +355,14 @@ class Finder:
                     more = conditions | graph.condition_of(source)
                     if graph.possible(more):
                         stack.append((source, more))
-            elif op in SELECT_OPS and len(inputs) == 3:
+            elif op in SELECT_OPS:
                 for source, value in ((inputs[1], True), (inputs[2], False)):
                     more = conditions | {graph.predicate(inputs[0], value)}
                     if graph.possible(more):
                         stack.append((source, more))
             elif op == "IdentityN" and tensor.index < len(inputs):
                 stack.append((inputs[tensor.index], conditions))
-            elif op in SAME_VALUE_OPS | ASSIGN_OPS and inputs:
+            elif op in SAME_VALUE_OPS | ASSIGN_OPS:
                 stack.append((inputs[0], conditions))
             else:
                 found.append((tensor, conditions))
@@ -396,7 +412,7 @@ class Finder:
     def _over_the_batch(self, node):
         graph = self.graph
         inputs = graph.inputs[node]
-        axes = graph.constant(inputs[1]) if len(inputs) == 2 else None
+        axes = graph.constant(inputs[1])
         if axes is None or axes.dtype.kind != "i":
             return False
         axes = axes.reshape(-1).tolist()
@@ -429,7 +445,7 @@ class Finder:
         graph = self.graph
         self.assignments = {}
         for node, op in enumerate(graph.ops):
-            if op in ASSIGN_OPS and len(graph.inputs[node]) >= 2 and graph.possible(graph.conditions[node]):
+            if op in ASSIGN_OPS and graph.possible(graph.conditions[node]):
                 if op in ("Assign", "AssignVariableOp") and self._from_outside(graph.inputs[node][1]):
                     continue
                 for variable in graph.variables_of(graph.inputs[node][0]):
@@ -476,12 +492,12 @@ class Finder:
             elif op in MERGE_OPS:
                 chosen |= {c for t in inputs for c in graph.condition_of(t)} - graph.conditions[node]
                 stack += inputs
-            elif op in SELECT_OPS and len(inputs) == 3:
+            elif op in SELECT_OPS:
                 chosen |= {graph.predicate(inputs[0], value) for value in (True, False)}
                 stack += inputs[1:]
             elif op in _ARITHMETIC | ASSIGN_OPS | _REDUCE:
                 stack += inputs
-            elif op in SWITCH_OPS and inputs:
+            elif op in SWITCH_OPS:
                 stack.append(inputs[0])
         return {t.node for t in seen}, reductions, frozenset(chosen), read
 
@@ -516,23 +532,28 @@ class Finder:
     def _decay(self, node, variable, leaves):
         """What an assignment keeps of the old value: its result where that is 1 and the batch's statistic is 0."""
         graph = self.graph
-        delta = self._evaluate(graph.inputs[node][1], variable, leaves, {})
-        if delta is None:
-            for biased in self._slice(graph.inputs[node][1])[0]:  # zero_debias averages in a variable of its own
-                if graph.ops[biased] in ASSIGN_OPS and biased != node:
+        kept = self._kept(node, variable, leaves)
+        if kept is None:  # zero_debias averages in a variable of its own
+            for biased in sorted(self._slice(graph.inputs[node][1])[0]):
+                if graph.ops[biased] in ASSIGN_OPS:
                     other = graph.origin(graph.inputs[biased][0])
-                    if graph.variable.get(other) != variable and graph.names[other].endswith("biased"):
-                        return self._decay(biased, graph.variable[other], leaves)
+                    if graph.names[other].endswith("/biased") and other in graph.variable:
+                        return self._kept(biased, graph.variable[other], leaves)
+        return kept
+
+    def _kept(self, node, variable, leaves):
+        value = self._evaluate(self.graph.inputs[node][1], variable, leaves, {})
+        if value is None:
             return None
-        op = graph.ops[node]
-        kept = 1 - delta if "Sub" in op else 1 + delta if "Add" in op else delta
+        op = self.graph.ops[node]
+        kept = 1 - value if "Sub" in op else 1 + value if "Add" in op else value
         return kept if -1e-6 <= kept <= 1 + 1e-6 else None
 
     def _evaluate(self, tensor, variable, leaves, known, depth=0):
         graph, node = self.graph, tensor.node
         if node in known:
             return known[node]
-        known[node] = None
+        known[node] = None  # until it is known; a cycle finds this
         if depth > 40:
             return None
         op, inputs = graph.ops[node], graph.inputs[node]
@@ -543,29 +564,20 @@ class Finder:
             value = 1.0 if graph.variable[node] == variable else None
         elif op == "Const":
             value = graph.scalar(tensor)
-        elif op in MERGE_OPS:
+        elif op in MERGE_OPS | SELECT_OPS:
             # Of several branches, the one that moves.
-            values = [self._evaluate(t, variable, leaves, known, depth + 1) for t in inputs]
-            values = [v for v in values if v is not None]
-            value = next((v for v in values if v != 1), values[0] if values else None)
-        elif op in SAME_VALUE_OPS and inputs:
+            branches = inputs[1:] if op in SELECT_OPS else inputs
+            values = [self._evaluate(branch, variable, leaves, known, depth + 1) for branch in branches]
+            values = sorted((value for value in values if value is not None), key=lambda value: value == 1)
+            value = values[0] if values else None
+        elif op in SAME_VALUE_OPS:
             value = self._evaluate(inputs[0], variable, leaves, known, depth + 1)
-        elif len(inputs) in (1, 2):
-            values = [self._evaluate(t, variable, leaves, known, depth + 1) for t in inputs]
+        elif op in _COMPUTE:
+            values = [self._evaluate(operand, variable, leaves, known, depth + 1) for operand in inputs]
             if op == "Mul" and 0.0 in values:
                 value = 0.0
-            elif None in values:
-                value = None
-            elif op in _ADD:
-                value = values[0] + values[1]
-            elif op == "Sub":
-                value = values[0] - values[1]
-            elif op == "Mul":
-                value = values[0] * values[1]
-            elif op in _DIVIDE and values[1]:
-                value = values[0] / values[1]
-            elif op == "Neg":
-                value = -values[0]
+            elif None not in values and not (op in _DIVIDE and values[1] == 0):
+                value = _COMPUTE[op](*values)
         known[node] = value
         return value
 

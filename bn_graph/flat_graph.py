@@ -48,8 +48,23 @@ SAME_VALUE_OPS = {
 }
 MERGE_OPS = {"Merge", "RefMerge"}
 SELECT_OPS = {"Select", "SelectV2"}
+FUSED_OPS = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx"}
+GLOBAL_OPS = {"BatchNormWithGlobalNormalization"}
 SWITCH_OPS = {"Switch", "RefSwitch"}
 _NEXT_ITERATION_OPS = {"NextIteration", "RefNextIteration"}
+
+# How many inputs the ops that are looked into have, exactly or at least. Whoever reads a FlatGraph need not count again.
+_ARITHMETIC_INPUTS = {
+    **dict.fromkeys(("Rsqrt", "Sqrt", "Square", "Neg", "Reciprocal", "LogicalNot"), 1),
+    **dict.fromkeys(("Add", "AddV2", "BiasAdd", "BiasAddV1", "Sub", "Mul", "RealDiv", "Div", "DivNoNan", "Pow"), 2),
+    **dict.fromkeys(("Maximum", "Minimum", "SquaredDifference", "Mean", "Sum", *SWITCH_OPS, *ASSIGN_OPS), 2),
+    **dict.fromkeys(SELECT_OPS, 3),
+}
+_FEWEST_INPUTS = {
+    **dict.fromkeys((*SAME_VALUE_OPS, *MERGE_OPS, "PlaceholderWithDefault"), 1),
+    **dict.fromkeys(FUSED_OPS | GLOBAL_OPS, 5),
+    **_ARITHMETIC_INPUTS,
+}
 
 # Which attributes of a calling op name functions, and how it chooses between them.
 _CALLS = {
@@ -173,6 +188,11 @@ class FlatGraph:
                 self.controls[number].append(control(text[1:]))
             else:
                 self.inputs[number].append(tensor(text))
+        op, found = self.ops[number], len(self.inputs[number])
+        if found < _FEWEST_INPUTS.get(op, 0):
+            raise InputError(
+                f"{self.names[number]}: expected a {op} to have {_FEWEST_INPUTS[op]} inputs, found {found}"
+            )
 
     def _called(self, number):
         """The functions that a node calls, empty for most."""
@@ -393,7 +413,7 @@ class FlatGraph:
     def condition_of(self, tensor):
         """The conditions under which a tensor has a value."""
         conditions = self.conditions[tensor.node]
-        if self.ops[tensor.node] in SWITCH_OPS and len(self.inputs[tensor.node]) == 2:
+        if self.ops[tensor.node] in SWITCH_OPS:
             conditions = self._with(conditions, self.predicate(self.inputs[tensor.node][1], tensor.index == 1))
         return conditions
 
@@ -401,9 +421,9 @@ class FlatGraph:
         """(node, value): the op that a predicate comes from, and what it must say for the predicate to be `value`."""
         for _ in range(200):
             node = tensor.node
-            if self.ops[node] == "LogicalNot" and self.inputs[node]:
+            if self.ops[node] == "LogicalNot":
                 value = not value
-            elif not (self.ops[node] in SAME_VALUE_OPS and self.inputs[node]):
+            elif self.ops[node] not in SAME_VALUE_OPS:
                 break
             tensor = self.inputs[node][0]
         return self.variable.get(tensor.node, tensor.node), value
@@ -467,7 +487,7 @@ class FlatGraph:
         """The node that a tensor's value comes from, through ops that hand it on."""
         node = tensor.node
         for _ in range(1000):
-            if self.ops[node] not in SAME_VALUE_OPS or not self.inputs[node]:
+            if self.ops[node] not in SAME_VALUE_OPS:
                 break
             node = self.inputs[node][0].node
         return node
@@ -484,7 +504,7 @@ class FlatGraph:
                 found.add(self.variable[node])
             elif self.ops[node] in MERGE_OPS:
                 stack += [t.node for t in self.inputs[node]]
-            elif self.ops[node] in SAME_VALUE_OPS | ASSIGN_OPS and self.inputs[node]:
+            elif self.ops[node] in SAME_VALUE_OPS or self.ops[node] in ASSIGN_OPS:
                 stack.append(self.inputs[node][0].node)
         return found
 
