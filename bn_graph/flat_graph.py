@@ -53,8 +53,8 @@ GLOBAL_OPS = {"BatchNormWithGlobalNormalization"}
 SWITCH_OPS = {"Switch", "RefSwitch"}
 _NEXT_ITERATION_OPS = {"NextIteration", "RefNextIteration"}
 
-# How many inputs the ops that are looked into have, exactly or at least. Whoever reads a FlatGraph need not count again.
-_ARITHMETIC_INPUTS = {
+# How many inputs ops have, exactly or at least, where it matters. Whoever reads a FlatGraph need not count again.
+_EXACT_INPUTS = {
     **dict.fromkeys(("Rsqrt", "Sqrt", "Square", "Neg", "Reciprocal", "LogicalNot"), 1),
     **dict.fromkeys(("Add", "AddV2", "BiasAdd", "BiasAddV1", "Sub", "Mul", "RealDiv", "Div", "DivNoNan", "Pow"), 2),
     **dict.fromkeys(("Maximum", "Minimum", "SquaredDifference", "Mean", "Sum", *SWITCH_OPS, *ASSIGN_OPS), 2),
@@ -63,7 +63,7 @@ _ARITHMETIC_INPUTS = {
 _FEWEST_INPUTS = {
     **dict.fromkeys((*SAME_VALUE_OPS, *MERGE_OPS, "PlaceholderWithDefault"), 1),
     **dict.fromkeys(FUSED_OPS | GLOBAL_OPS, 5),
-    **_ARITHMETIC_INPUTS,
+    **_EXACT_INPUTS,
 }
 
 # Which attributes of a calling op name functions, and how it chooses between them.
@@ -189,7 +189,7 @@ class FlatGraph:
             else:
                 self.inputs[number].append(tensor(text))
         op, found = self.ops[number], len(self.inputs[number])
-        if found < _FEWEST_INPUTS.get(op, 0):
+        if found < _FEWEST_INPUTS.get(op, 0) or found > _EXACT_INPUTS.get(op, found):
             raise InputError(
                 f"{self.names[number]}: expected a {op} to have {_FEWEST_INPUTS[op]} inputs, found {found}"
             )
