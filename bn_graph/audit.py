@@ -320,7 +320,7 @@ class _Audit:
                 return
             message = (
                 "The train op does not run the ops that update the moving statistics. They keep their initial values, "
-                "evaluation normalises by these, and there is no error."
+                "and evaluation normalises by these, unless the session loop fetches the update ops itself."
             )
             self._find("updates-never-run", "error", layer, nodes, message, _FIX_UPDATES)
 

@@ -1,0 +1,134 @@
+"""The audit of graphs that TensorFlow 0.12.1, 1.4.1 and 1.15.0 and their libraries built.
+
+`scripts/record_audit_graphs.py` built them, ran those that can be run, and says what should be found in each.
+"""
+
+import json
+import sys
+import tarfile
+
+import pytest
+from conftest import PACKAGED, REFERENCE, ROOT, recorded_config, run
+
+from bn_graph import audit_graph
+
+RULES = {
+    "updates-never-run",
+    "no-updates",
+    "updates-in-evaluation",
+    "wrong-statistics",
+    "unshared-towers",
+    "trainable-statistics",
+    "statistics-not-saved",
+    "statistics-untouched",
+    "cancelled-bias",
+    "unused-parameter",
+    "slow-decay",
+    "duplicate-updates",
+    "tiny-batch",
+    "mixed-variance",
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    with tarfile.open(REFERENCE / "audit.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder, json.loads((folder / "expected.json").read_text())
+
+
+def pairs(listed):
+    return {tuple(pair) for pair in listed}
+
+
+@pytest.mark.parametrize("release", ["0.12.1", "1.4.1", "1.15.0"])
+def test_what_is_found_in_the_graphs_of_old_releases_is_what_should_be(corpus, release):
+    folder, expected = corpus
+    wrong, looked_at = {}, 0
+    for name, entry in expected.items():
+        if not name.startswith(f"{release}_"):
+            continue
+        looked_at += 1
+        report = audit_graph(folder / name, train_op=entry["train_op"], num_steps=entry["num_steps"])
+        found = {(finding.rule, finding.severity) for finding in report.findings}
+        undecided = {item.rule for item in report.undecided} & set(entry.get("undecided", ()))
+        missing = {pair for pair in pairs(entry["findings"]) - found if pair[0] not in undecided}
+        extra = found - pairs(entry["findings"]) - pairs(entry.get("may", ()))
+        layers = {layer["name"] for layer in report.layers}
+        if missing or extra or (entry["layers"] is not None and layers != set(entry["layers"])):
+            wrong[name] = {"missing": missing, "extra": extra, "layers": layers, "why": entry["why"]}
+    assert not wrong
+    assert looked_at > 100
+
+
+def test_every_rule_is_broken_and_kept_in_the_corpus(corpus):
+    _, expected = corpus
+    broken = [{rule for rule, _ in entry["findings"]} for entry in expected.values()]
+    assert set().union(*broken) == RULES
+    assert sum(not rules for rules in broken) > 200
+
+
+def test_every_finding_names_ops_of_the_graph_or_variables_of_the_checkpoint(corpus):
+    from bn_graph.checkpoint import read_checkpoint
+    from bn_graph.graph_file import source_of
+
+    folder, expected = corpus
+    for name in sorted(expected)[::7]:
+        report = audit_graph(folder / name, train_op=expected[name]["train_op"])
+        source = source_of(folder / name)
+        names = {node.name for node in source.graph_def.node} if source.graph_def is not None else set()
+        if source.checkpoint:
+            names |= set(read_checkpoint(source.checkpoint))
+        for finding in report.findings:
+            assert finding.evidence
+            for evidence in finding.evidence:
+                assert evidence.split("->")[0] in names, (name, finding)
+            assert finding.message.endswith((".", "?")) and finding.fix
+
+
+@pytest.mark.parametrize("name", ["page", "page_control_dependencies", "script", "notebook"])
+def test_of_the_recorded_editions_only_the_page_as_printed_is_wrong(name):
+    report = audit_graph(PACKAGED / "graph" / f"{name}.meta", num_steps=1000)
+    found = {(finding.rule, finding.severity, finding.layer) for finding in report.findings}
+    layers = "hidden_layer", "output_layer"
+    expected = {("cancelled-bias", "note", layer) for layer in layers}
+    if name != "notebook":
+        expected |= {("unused-parameter", "note", layer) for layer in layers}
+    if name == "page":
+        expected |= {("updates-never-run", "error", layer) for layer in layers}
+    assert found == expected
+    assert report.clean == (name != "page")
+    for layer in report.layers:
+        assert [(tower["role"], tower["statistics"]) for tower in layer["towers"]] == [
+            ("training", "batch"),
+            ("evaluation", "moving"),
+            ("evaluation", "moving"),
+        ]
+        assert [(update["decay"], update["run_by_train_op"]) for update in layer["updates"]] == 2 * [
+            (0.9, name != "page")
+        ]
+
+
+@pytest.mark.parametrize("name", ["page", "page_control_dependencies", "script", "notebook"])
+def test_the_port_and_the_recorded_graph_get_the_same_report(original, name):
+    from bn_graph import build_graph
+
+    few = original._replace(**{key: getattr(original, key)[:100] for key in ("valid_X", "valid_y", "test_X", "test_y")})
+    port = audit_graph(build_graph(recorded_config(name), few).graph, num_steps=1000)
+    recorded = audit_graph(PACKAGED / "graph" / f"{name}.meta", num_steps=1000)
+
+    def told(report):
+        return sorted((f.rule, f.severity, f.layer, f.message, f.fix) for f in report.findings)
+
+    assert told(port) == told(recorded)
+    for mine, theirs in zip(port.layers, recorded.layers, strict=True):
+        assert mine["variables"] == theirs["variables"]
+
+
+def test_the_readme_shows_what_the_command_prints():
+    process = run(sys.executable, "scripts/audit_graph.py", "bn_graph/reference/graph/page.meta", cwd=ROOT)
+    assert (process.returncode, process.stderr) == (1, "")
+    shown = (ROOT / "README.md").read_text()
+    first, *_, last = process.stdout.rstrip("\n").split("\n\n")
+    assert f"{first}\n\n...\n\n{last}\n```" in shown
