@@ -814,7 +814,7 @@ def _text(report):
         found.setdefault((finding.severity, finding.rule, finding.message, finding.fix), []).append(finding)
     for (severity, rule, message, fix), findings in found.items():
         lines += [f"{severity}[{rule}]: {_listed([f.layer for f in findings])}", *_wrapped(message)]
-        lines.append(f"    at: {_listed([name for f in findings for name in f.evidence])}")
+        lines += _wrapped("at: " + _listed([name for finding in findings for name in finding.evidence]), hanging="    ")
         lines += [f"    {'fix:' if not i else '    '} {line}" for i, line in enumerate(fix.splitlines())]
         lines.append("")
     for item in report.undecided:
@@ -824,8 +824,15 @@ def _text(report):
     return "\n".join([*lines, f"{report.subject}: {_summary(report)}"])
 
 
-def _wrapped(message):
-    return textwrap.wrap(message, 100, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+def _wrapped(message, hanging=""):
+    return textwrap.wrap(
+        message,
+        100,
+        initial_indent="    ",
+        subsequent_indent="    " + hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _listed(names):

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Measures on this machine what the README says of speed.
+
+python scripts/benchmark.py audit
+"""
+
+import statistics
+import time
+
+from bn_graph.command import Parser, import_tensorflow, run
+
+REPEATS = 5
+
+parser = Parser(description=__doc__.splitlines()[0])
+parser.add_argument("what", choices=["audit"], help="audit: the time of an audit against the size of the graph")
+
+
+def stacked_layers(num_layers):
+    """A training and an evaluation tower of dense layers with batch norm, as a GraphDef: about 250 nodes a layer."""
+    from bn_graph import batch_norm
+    from bn_graph.tf1 import tf
+
+    def tower(is_training, reuse):
+        outputs = tf.placeholder(tf.float32, [64, 8])
+        for number in range(num_layers):
+            scope = f"layer{number}"
+            with tf.variable_scope(scope, reuse=reuse):
+                weights = tf.get_variable("weights", [8, 8])
+            outputs = batch_norm(outputs @ weights, scale=True, is_training=is_training, reuse=reuse, scope=scope)
+            outputs = tf.nn.relu(outputs)
+        return tf.reduce_mean(outputs)
+
+    with tf.Graph().as_default() as graph:
+        loss = tower(True, None)
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            tf.train.AdamOptimizer().minimize(loss)
+        tower(False, True)
+        return graph.as_graph_def(add_shapes=True)
+
+
+def benchmark_audit():
+    from bn_graph import audit_graph
+
+    print("  nodes  layers   seconds: median (of all)   us a node")
+    for num_layers in (10, 20, 40, 80, 160, 320):
+        graph_def = stacked_layers(num_layers)
+        seconds = []
+        for _ in range(REPEATS):
+            before = time.perf_counter()
+            report = audit_graph(graph_def)
+            seconds.append(time.perf_counter() - before)
+        if len(report.layers) != num_layers or report.findings:
+            raise AssertionError(f"expected {num_layers} layers and no finding, got {report}")
+        median, nodes = statistics.median(seconds), len(graph_def.node)
+        spread = f"{median:.3f} ({min(seconds):.3f} to {max(seconds):.3f})"
+        print(f"{nodes:7}{num_layers:8}   {spread:25}{1e6 * median / nodes:12.1f}")
+
+
+def command(arguments):
+    import_tensorflow()
+    from bn_graph.record import versions
+
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    benchmark_audit()
+
+
+run(parser, command)
