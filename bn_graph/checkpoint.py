@@ -2,21 +2,16 @@
 
 import numpy as np
 
+from bn_graph.checkpoint_file import Checkpoint
 from bn_graph.config import InputError
-from bn_graph.tf1 import tf
 
 
 def read_checkpoint(path):
-    """Name to array of every variable in the checkpoint `path`: a V1 file, or the prefix of V2 files.
+    """Name to array of every variable of numbers in the checkpoint `path`, as `Checkpoint` takes it.
 
     Raises `InputError` where there is none or it cannot be read.
     """
-    try:
-        reader = tf.train.NewCheckpointReader(str(path))
-        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except Exception as error:  # TensorFlow reports broken bytes by half a dozen kinds
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a checkpoint that can be read ({said})") from None
+    return Checkpoint(path).read_all()
 
 
 def restore_original_checkpoint(tutorial, session, path):
@@ -40,22 +35,21 @@ def restore_original_checkpoint(tutorial, session, path):
 
 def restore(session, path, variables, required):
     """Gives `variables`, name to variable, the values of the checkpoint `path`; see `restore_original_checkpoint`."""
-    saved = read_checkpoint(path)
-    missing = [name for name in variables if name not in saved]
+    checkpoint = Checkpoint(path)
+    missing = [name for name in variables if name not in checkpoint.variables]
     required = [name for name in missing if name in required]
     if required:
         raise InputError(f"{path}: has no {', '.join(required)}")
+    values = {}
     for name, variable in variables.items():
         if name in missing:
             continue
-        shape, dtype = tuple(variable.shape), variable.dtype.base_dtype.as_numpy_dtype
-        if saved[name].shape != shape or saved[name].dtype != dtype:
-            raise InputError(
-                f"{path}: {name}: expected {np.dtype(dtype)} {list(shape)}, "
-                f"found {saved[name].dtype} {list(saved[name].shape)}"
-            )
-    for name, variable in variables.items():
-        if name not in missing:
-            # Through the op that initialises it, so that restoring adds nothing to the graph.
-            session.run(variable.initializer, {variable.initializer.inputs[1]: saved[name]})
+        shape, dtype = tuple(variable.shape), np.dtype(variable.dtype.base_dtype.as_numpy_dtype)
+        found_shape, found_dtype = checkpoint.variables[name]
+        if found_shape != shape or str(found_dtype) != str(dtype):
+            raise InputError(f"{path}: {name}: expected {dtype} {list(shape)}, found {found_dtype} {list(found_shape)}")
+        values[name] = checkpoint.read(name)
+    for name, value in values.items():
+        # Through the op that initialises it, so that restoring adds nothing to the graph.
+        session.run(variables[name].initializer, {variables[name].initializer.inputs[1]: value})
     return missing

@@ -1,8 +1,14 @@
 """What TF 0.12 saved is restored, and goes out again as a SavedModel and a Keras file."""
 
+import functools
 import json
+import os
+import random
+import resource
 import shutil
+import struct
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +16,8 @@ import pytest
 from conftest import PACKAGED, REFERENCE, ROOT, recorded_config, run, run_python, run_tutorial
 
 from bn_graph import InputError, build_graph, export_model, recording, restore_original_checkpoint
+from bn_graph.checkpoint import read_checkpoint
+from bn_graph.checkpoint_file import BundleEntryProto, BundleHeaderProto, Checkpoint, SavedTensorSlices, _Table, crc32c
 from bn_graph.tf1 import tf
 
 CHECKPOINT = REFERENCE / "checkpoint" / "notebook.ckpt"  # the notebook's 1000 steps, without Adam's variables
@@ -200,6 +208,403 @@ def test_an_export_that_cannot_be_made_gets_one_line_and_leaves_nothing(tmp_path
         assert process.returncode == 2 and said in process.stderr and process.stderr.count("\n") == 1
         assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other.ckpt", "theirs"]
     assert (tmp_path / "theirs" / "thesis.txt").read_text() == "mine"
+
+
+# Checkpoints of any kind: read as TensorFlow reads them, and refused where TensorFlow's own reader may end Python.
+
+KINDS = {
+    "v1": {"write_version": tf.train.SaverDef.V1},
+    "v1_sharded": {"write_version": tf.train.SaverDef.V1, "sharded": True},
+    "v2": {},
+    "v2_sharded": {"sharded": True},
+}
+V1_TYPES = "float32 float64 int8 int16 int32 int64 uint8 uint16 float16 bool complex64 complex128".split()
+V2_TYPES = ["bfloat16", "uint32", "uint64", "qint8", "qint32"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Of each kind: the path that the Saver returned, and the value of each variable."""
+    return {kind: save_all_sorts(tmp_path_factory.mktemp(kind) / "all.ckpt", kind) for kind in KINDS}
+
+
+def save_all_sorts(path, kind):
+    rng, v1 = np.random.default_rng(5), kind.startswith("v1")
+    with tf.Graph().as_default():
+        values, parts = {}, {}
+        for dtype in map(tf.as_dtype, V1_TYPES + ([] if v1 else V2_TYPES)):
+            for number, shape in enumerate([(), (3,), (0, 4), (2, 3, 4)]):
+                with tf.device(f"/cpu:{number % 2}"):
+                    value = rng.integers(0, 100, shape).astype(dtype.as_numpy_dtype)
+                    variable = tf.Variable(tf.constant(value, dtype), name=f"{dtype.name}/{number}", use_resource=False)
+                    values[variable.op.name] = value
+        # The offsets of these take one, two and three bytes of a key.
+        for name, shape, slices, axis in (("rows", [20000, 2], 3, 0), ("columns", [2, 3, 70], 70, 2)):
+            partitioner = tf.fixed_size_partitioner(slices, axis)
+            parts[name] = tf.get_variable(name, shape, partitioner=partitioner, use_resource=False)
+        if not v1:
+            tf.Variable([b"a", b"bcd", b""], name="text", use_resource=False)
+        with tf.Session(config=tf.ConfigProto(device_count={"CPU": 2})) as session:
+            session.run(tf.global_variables_initializer())
+            values |= session.run({name: tf.convert_to_tensor(variable) for name, variable in parts.items()})
+            path = tf.train.Saver(**KINDS[kind]).save(session, str(path), write_meta_graph=False, write_state=False)
+    return path, values
+
+
+def assert_same(found, expected):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape), name
+        assert found[name].tobytes() == value.tobytes(), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_was_saved_is_listed_and_read(saved, kind):
+    path, values = saved[kind]
+    checkpoint = Checkpoint(path)
+    assert_same(read_checkpoint(path), values)
+    listed = {name: (value.shape, value.dtype) for name, value in values.items()}
+    assert checkpoint.variables == listed | ({"text": ((3,), "string")} if kind.startswith("v2") else {})
+    assert list(checkpoint.variables) == sorted(checkpoint.variables)
+    for name, value in values.items():
+        np.testing.assert_array_equal(checkpoint.read(name), value)
+        assert checkpoint.read(name).flags.writeable
+
+
+@pytest.mark.parametrize("path", [CHECKPOINT, *(REFERENCE / "checkpoint" / f"hidden16_v{n}.ckpt" for n in (1, 2))])
+def test_recorded_checkpoints_are_read_as_tensorflow_reads_them(path):
+    reader = tf.train.NewCheckpointReader(str(path))
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    assert_same(read_checkpoint(path), {name: reader.get_tensor(name) for name in shapes})
+    listed = {name: (tuple(shape), np.dtype(dtypes[name].as_numpy_dtype)) for name, shape in shapes.items()}
+    assert Checkpoint(path).variables == listed
+
+
+def test_a_saved_model_of_tensorflow_2_and_the_names_of_its_files_are_read(tmp_path):
+    import tensorflow as tf2
+
+    module = tf2.Module()
+    module.kernel = tf2.Variable(tf2.reshape(tf2.range(6.0), [2, 3]))
+    tf2.saved_model.save(module, str(tmp_path))
+    prefix = tmp_path / "variables" / "variables"
+    expected = {"kernel/.ATTRIBUTES/VARIABLE_VALUE": module.kernel.numpy()}
+    for name in (prefix, f"{prefix}.index", f"{prefix}.data-00000-of-00001"):
+        assert_same(read_checkpoint(name), expected)
+    assert Checkpoint(prefix).variables["_CHECKPOINTABLE_OBJECT_GRAPH"] == ((), "string")
+
+
+def test_what_cannot_be_read_by_name_is_refused(saved):
+    checkpoint = Checkpoint(saved["v2"][0])
+    with pytest.raises(InputError, match=r"all.ckpt: .*\(text: of type string, not numbers\)"):
+        checkpoint.read("text")
+    with pytest.raises(InputError, match=r"all.ckpt: .*\(no/such: no such variable\)"):
+        checkpoint.read("no/such")
+
+
+def test_the_list_needs_no_values(saved, tmp_path):
+    path, values = saved["v2"]
+    shutil.copy(f"{path}.index", tmp_path / "alone.index")
+    assert set(Checkpoint(tmp_path / "alone").variables) == {*values, "text"}
+    with pytest.raises(InputError, match=r"float32/1: No such file"):
+        Checkpoint(tmp_path / "alone").read("float32/1")
+
+
+def test_the_checksum_is_crc_32c():
+    numbers = np.random.default_rng(1).integers(0, 256, (1 << 20) + 70, dtype=np.uint8)
+    crc, prefixes = 0xFFFFFFFF, [0]  # byte by byte, of every prefix
+    steps = [functools.reduce(lambda c, _: c >> 1 ^ (0x82F63B78 if c & 1 else 0), range(8), n) for n in range(256)]
+    for byte in numbers.tolist():
+        crc = crc >> 8 ^ steps[(crc ^ byte) & 255]
+        prefixes.append(crc ^ 0xFFFFFFFF)
+    for length in [*range(70), 999, 4096, *range((1 << 20) - 2, (1 << 20) + 70)]:
+        assert crc32c(numbers[:length]) == prefixes[length]
+    assert crc32c(np.frombuffer(b"123456789", np.uint8)) == 0xE3069283  # the check value in every catalogue of CRCs
+    assert crc32c(np.zeros(32, np.uint8)) == 0x8A9136AA  # RFC 3720, B.4
+
+
+# Damaged ones. The writer below takes any keys and values, and its checksums are right.
+
+
+def varint(number):
+    number &= (1 << 64) - 1
+    content = b""
+    while number > 127:
+        content += bytes([number & 127 | 128])
+        number >>= 7
+    return content + bytes([number])
+
+
+def block(entries):
+    content = b"".join(varint(0) + varint(len(key)) + varint(len(value)) + key + value for key, value in entries)
+    return content + struct.pack("<2I", 0, 1)
+
+
+def with_trailer(content, compression=0):
+    content += bytes([compression])
+    crc = crc32c(np.frombuffer(content, np.uint8))
+    return content + struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def table(entries, per_block=5):
+    content, index = b"", []
+    for start in range(0, len(entries), per_block):
+        part = block(entries[start : start + per_block])
+        index.append((entries[start : start + per_block][-1][0], varint(len(content)) + varint(len(part))))
+        content += with_trailer(part)
+    return with_index(content, block(index))
+
+
+def with_index(content, index, compression=0):
+    handles = varint(0) * 2 + varint(len(content)) + varint(len(index))
+    return content + with_trailer(index, compression) + handles.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+
+
+def refused(path, said):
+    """Nothing of `path` is read; the one line that says so has `said` in it."""
+    with pytest.raises(InputError) as caught:
+        read_checkpoint(path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: not a checkpoint that can be read (") and len(line.splitlines()) == 1
+    assert said in line
+
+
+SMALL_V1, SMALL_V2 = (REFERENCE / "checkpoint" / f"hidden16_v{n}.ckpt" for n in (1, 2))
+DATA = ".data-00000-of-00001"
+
+
+def rewritten(path, name, /, **fields):
+    """The table `path` with other fields in the message of a variable, or, with the name '', in its header."""
+    entries = list(_Table(path).items())
+    for number, (key, value) in enumerate(entries):
+        if path == SMALL_V1 and not key:
+            message = SavedTensorSlices.FromString(value)
+            (target,) = [tensor for tensor in message.meta.tensor if tensor.name == name] or [message.meta]
+        elif path != SMALL_V1 and key == name.encode():
+            target = message = (BundleEntryProto if name else BundleHeaderProto).FromString(value)
+        else:
+            continue
+        for field, content in fields.items():
+            change(target, field, content)
+        entries[number] = key, message.SerializeToString()
+    return table(entries)
+
+
+def change(message, field, content):
+    if field == "shape":
+        del message.shape.dim[:]
+        for size in content:
+            message.shape.dim.add().size = size
+    elif field == "slices":
+        slices = message.slice if hasattr(message, "slice") else message.slices
+        del slices[:]
+        for extents in content:
+            part = slices.add()
+            for start, length in extents:
+                part.extent.add(start=start, length=length)
+    elif field in ("version", "versions"):
+        getattr(message, field).min_consumer = content
+    else:
+        setattr(message, field, content)
+
+
+V2_LIES = {
+    "shape": ({"shape": [1 << 40, 1 << 40]}, "output_layer/beta: float32 [1099511627776, 1099511627776] in 40 bytes"),
+    "shape_and_size": ({"shape": [1 << 40], "size": 1 << 42}, "output_layer/beta: hidden16_v2.ckpt"),
+    "small_shape": ({"shape": [15]}, "output_layer/beta: float32 [15] in 40 bytes"),
+    "negative": ({"shape": [-10]}, "a shape that is none"),
+    "dimensions": ({"shape": [1] * 255}, "a shape that is none"),
+    "more_than_numpy_s": ({"shape": [1] * 70, "size": 4}, "output_layer/beta"),
+    "nothing_of_much": ({"shape": [0, 1 << 62, 1 << 62], "size": 0}, "output_layer/beta"),
+    "offset": ({"offset": 1 << 62}, f"output_layer/beta: hidden16_v2.ckpt{DATA}: 40 bytes from 4611686018427387904 on"),
+    "negative_offset": ({"offset": -8}, "40 bytes from -8 on"),
+    "elsewhere": ({"offset": 0}, "output_layer/beta: damaged"),
+    "shard": ({"shard_id": 1}, "in file 1 of 1"),
+    "negative_shard": ({"shard_id": -1}, "in file -1 of 1"),
+    "type": ({"dtype": 2}, "float64 [10] in 40 bytes"),
+    "no_type": ({"dtype": 0}, ""),
+    "type_of_the_future": ({"dtype": 99}, "99"),
+    "reference": ({"dtype": 101}, "type 101"),
+    "slice": ({"slices": [[(0, 5)], [(5, 5)]]}, "one of its slices is missing"),
+    "slice_outside": ({"slices": [[(5, 6)]]}, "a slice from 5 to 11 of [10]"),
+    "slice_dimensions": ({"slices": [[]]}, "a slice of 0 dimensions of [10]"),
+}
+
+
+@pytest.mark.parametrize("lie", V2_LIES)
+def test_a_v2_checkpoint_that_lies_about_a_variable_gets_one_line(tmp_path, lie):
+    fields, said = V2_LIES[lie]
+    shutil.copy(f"{SMALL_V2}{DATA}", tmp_path)
+    (tmp_path / "hidden16_v2.ckpt.index").write_bytes(rewritten(f"{SMALL_V2}.index", "output_layer/beta", **fields))
+    refused(tmp_path / "hidden16_v2.ckpt", said)
+
+
+V1_LIES = {
+    "shape": ({"shape": [1 << 40, 1 << 40]}, "a slice of 1 dimensions of [1099511627776, 1099511627776]"),
+    "large": ({"shape": [1 << 40]}, "1099511627776 in [1099511627776], room for "),
+    "small_shape": ({"shape": [9]}, "output_layer/beta: its slices do not fit together"),
+    "negative": ({"shape": [-10]}, "a shape that is none"),
+    "type": ({"type": 9}, "output_layer/beta: its slices do not fit together"),  # no int64 values are there
+    "unread_type": ({"type": 22}, "uint32 in a V1 checkpoint"),
+    "no_type": ({"type": 0}, ""),
+    "slice": ({"slices": [[(0, 5)], [(5, 5)]]}, "it is not in the file"),
+    "too_few": ({"slices": [[(0, 5)]]}, "5 values in slices, 10 in [10]"),
+    "none": ({"slices": []}, "0 values in slices, 10 in [10]"),
+    "twice": ({"slices": [[(0, 5)], [(0, 5)]]}, "it is not in the file"),
+    "slice_outside": ({"slices": [[(5, 6)]]}, "a slice from 5 to 11 of [10]"),
+    "name": ({"name": "hidden_layer/beta"}, "hidden_layer/beta: two shapes or types"),
+}
+
+
+@pytest.mark.parametrize("lie", V1_LIES)
+def test_a_v1_checkpoint_that_lies_about_a_variable_gets_one_line(tmp_path, lie):
+    fields, said = V1_LIES[lie]
+    (tmp_path / "lie.ckpt").write_bytes(rewritten(SMALL_V1, "output_layer/beta", **fields))
+    refused(tmp_path / "lie.ckpt", said)
+
+
+def test_a_table_that_is_none_gets_one_line(tmp_path):
+    content, entries = Path(f"{SMALL_V2}.index").read_bytes(), list(_Table(f"{SMALL_V2}.index").items())
+    swapped = [*entries[:1], entries[2], entries[1], *entries[3:]]
+    one = block(entries)
+    cases = {
+        "cut": (content[:-1], "it does not end as a checkpoint does"),
+        "short": (content[-40:], "it does not end as a checkpoint does"),
+        "bit": (content[:100] + bytes([content[100] ^ 1]) + content[101:], "damaged: a checksum is wrong"),
+        "far": (with_index(b"", block([(b"z", varint(1 << 60) + varint(1 << 60))])), "and it has"),
+        "handle": (content[:-48] + varint(-1) * 4 + content[-8:], "and it has 999"),
+        "endless": (content[:-48] + b"\xff" * 40 + content[-8:], "a number without an end"),
+        "empty": (with_index(b"", block([])), "it does not begin with its header"),
+        "no_header": (table(entries[1:]), "it does not begin with its header"),
+        "swapped": (table(swapped), "its names are not in order"),
+        "twice": (table([*entries[:2], *entries[1:]]), "its names are not in order"),
+        "snappy": (with_index(b"", block([]), compression=1), "a compressed block"),
+        "restarts": (with_index(b"", b"\xff" * 4), "a block without its end"),
+        "shared": (with_index(b"", b"\x01\0\0" + struct.pack("<2I", 0, 1)), "a block with more in it than its size"),
+        "beyond": (with_index(b"", b"\0\x7f\0" + struct.pack("<2I", 0, 1)), "a block with more in it than its size"),
+        "overlap": (
+            with_index(with_trailer(one), block([(b"y", b"\0" + varint(len(one))), (b"z", b"\0" + varint(len(one)))])),
+            "its blocks are not in order",
+        ),
+        "newer": (rewritten(f"{SMALL_V2}.index", "", version=2), "written for readers of version 2"),
+        "big_endian": (rewritten(f"{SMALL_V2}.index", "", endianness=1), "big-endian"),
+        "shards": (rewritten(f"{SMALL_V2}.index", "", num_shards=0), "in file 0 of 0"),
+        "name": (table([entries[0], (b"\xff", entries[1][1])]), "utf-8"),
+        "message": (table([entries[0], (b"x", b"\xff" * 9)]), ""),
+    }
+    for name, (content, said) in cases.items():
+        (tmp_path / f"{name}.index").write_bytes(content)
+        shutil.copy(f"{SMALL_V2}{DATA}", tmp_path / f"{name}{DATA}")
+        refused(tmp_path / name, said)
+    (tmp_path / "newer").write_bytes(rewritten(SMALL_V1, "", versions=2))
+    (tmp_path / "newer.index").unlink()
+    refused(tmp_path / "newer", "written for readers of version 2")
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "not a file")  # and nobody waits for a writer
+
+
+def test_a_name_that_would_write_lines_of_its_own_is_quoted(tmp_path):
+    header, (_, entry), *_ = _Table(f"{SMALL_V2}.index").items()
+    (tmp_path / "x.index").write_bytes(table([header, (b"a\n\x1b[2Jb", entry)]))
+    refused(tmp_path / "x", "a??[2Jb: No such file")
+
+
+def test_small_files_that_claim_much_take_little_time_and_memory(tmp_path):
+    entries = list(_Table(f"{SMALL_V2}.index").items())
+    shutil.copy(f"{SMALL_V2}{DATA}", tmp_path / f"many{DATA}")
+    weights = next(value for key, value in entries if key == b"hidden_layer/weights")
+    many = [entries[0], *((f"{number:05}".encode(), weights) for number in range(20000))]
+    (tmp_path / "many.index").write_bytes(table(many, 20000))  # 20000 variables, all of them the same 50 000 bytes
+    # Each name is the one before, of 50 000 letters, and one letter more.
+    names = block([entries[0], (b"x" * 50000, b"")])[:-8]
+    names += b"".join(varint(50000 + number) + b"\x01\0x" for number in range(50000)) + struct.pack("<2I", 0, 1)
+    index = block([(b"y", varint(0) + varint(len(names)))])
+    (tmp_path / "names.index").write_bytes(with_index(with_trailer(names), index))
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(tmp_path / "many", "more values than bytes")
+    refused(tmp_path / "names", "names too long for the file")
+    assert time.monotonic() - started < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+# Thousands of them: BN_GRAPH_FUZZ=20000 python -m pytest tests/test_checkpoint.py -k damaged
+
+NUMBERS = [0, 1, -1, 2, 127, 128, 1 << 16, 1 << 28, (1 << 31) - 1, 1 << 40, 1 << 62, (1 << 63) - 1, -(1 << 63)]
+
+
+def flipped(rng, content, start=0):
+    content = bytearray(content)
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        place = rng.randrange(min(start, len(content) - 1), len(content))
+        content[place] = content[place] ^ 1 << rng.randrange(8) if rng.random() < 0.5 else rng.choice([0, 127, 255])
+    return bytes(content)
+
+
+def lying(rng, content):
+    """A message with numbers changed: whatever field it is, its place on the wire is a number's or a length's."""
+    if rng.random() < 0.3 or not content:
+        return content[: rng.randrange(len(content) + 1)] + varint(rng.choice(NUMBERS))
+    place = rng.randrange(min(len(content), 200))
+    return content[:place] + varint(rng.choice(NUMBERS)) + content[place + 1 :]
+
+
+def damaged(rng, files, tables):
+    """One of the files is damaged. Returns whether it is so that what is read must still be right."""
+    name = rng.choice(sorted(files))
+    content, how = files[name], rng.randrange(6)
+    if how == 0:
+        files[name] = content[: rng.randrange(len(content))]
+    elif how == 1 or name not in tables:
+        files[name] = flipped(rng, content, rng.choice([0, len(content) - 60]))
+    elif how == 2:
+        handles = b"".join(varint(rng.choice([*NUMBERS, rng.randrange(1000)])) for _ in range(4))
+        files[name] = content[:-48] + handles[:40].ljust(40, b"\0") + content[-8:]
+    else:
+        entries = list(tables[name])
+        if how == 3:
+            content = with_trailer(flipped(rng, block(entries)))
+            files[name] = with_index(content, block([(b"\xff" * 99, b"\0" + varint(len(content) - 5))]))
+        else:
+            for _ in range(rng.choice([1, 1, 3])):
+                place = rng.choice([0, rng.randrange(len(entries))])
+                entries[place] = entries[place][0], lying(rng, entries[place][1])
+            files[name] = table(entries, rng.choice([1, 5, 1000]))
+        return False
+    return True
+
+
+def test_damaged_checkpoints_are_refused_or_read_in_proportion(saved, tmp_path):
+    rng = random.Random(os.environ.get("BN_GRAPH_FUZZ_SEED", "0"))
+    paths = [str(SMALL_V1), str(SMALL_V2), *(path for path, _ in saved.values())]
+    whole = {path: read_checkpoint(path) for path in paths}
+    groups = {
+        path: {f.name: f.read_bytes() for f in sorted(Path(path).parent.glob(f"{Path(path).name.split('-')[0]}*"))}
+        for path in paths
+    }
+    tables = functools.cache(lambda path, name: list(_Table(Path(path).parent / name).items()))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcomes = {"refused": 0, "read": 0}
+    for number in range(int(os.environ.get("BN_GRAPH_FUZZ", "300"))):
+        path = rng.choice(paths)
+        files = dict(groups[path])
+        tabled = {name: tables(path, name) for name in files if ".data-" not in name}
+        exact = damaged(rng, files, tabled)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        started = time.monotonic()
+        try:
+            found = read_checkpoint(folder / Path(path).name)
+            outcomes["read"] += 1
+            assert not exact or all(value.tobytes() == whole[path][name].tobytes() for name, value in found.items())
+        except InputError as error:
+            outcomes["refused"] += 1
+            assert len(str(error).splitlines()) == 1
+        assert time.monotonic() - started < 5, number
+        shutil.rmtree(folder)
+    print(outcomes)
+    assert outcomes["refused"] > outcomes["read"] > 0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
 # TensorBoard.
