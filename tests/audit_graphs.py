@@ -400,14 +400,21 @@ def values(session, graph):
         return session.run({variable.op.name: variable for variable in tf.global_variables()})
 
 
-def moved(built, fetch, feed):
-    """Runs `fetch` once in a new session; the names of the variables that it moved."""
-    with tf.Session(graph=built.graph) as session:
+def moved(built):
+    """Trains one step, then evaluates once, in a new session; the names of the variables that each of them moved."""
+    off = tf.ConfigProto()  # no rewriting of the graph: it is as correct, and slower
+    off.graph_options.rewrite_options.disable_meta_optimizer = True
+    with tf.Session(graph=built.graph, config=off) as session:
         session.run(built.init)
-        before = values(session, built.graph)
-        session.run(fetch, feed)
-        after = values(session, built.graph)
-    return {name for name in before if not np.array_equal(before[name], after[name])}
+        seen = [values(session, built.graph)]
+        for fetch, feed in ((built.train, built.feed), (built.evaluate, built.evaluation_feed)):
+            if fetch is not None:
+                session.run(fetch, feed)
+            seen.append(values(session, built.graph))
+    return [
+        {name for name in before if not np.array_equal(before[name], after[name])}
+        for before, after in zip(seen, seen[1:], strict=False)
+    ]
 
 
 def statistics(graph):
