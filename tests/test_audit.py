@@ -444,31 +444,271 @@ def attack():
 
 
 def other_norms(kind):
-    """Normalisations that are no batch normalisation."""
+    """Normalisations that are no batch normalisation, in training and in evaluation."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        V, evaluation_feed = inputs(name="V")
+        with tf.variable_scope("other", reuse=tf.AUTO_REUSE):
+            h, valid = other_norm(kind, X), other_norm(kind, V)
+        return done(graph, minimize(tf.reduce_mean(h**2)), feed, valid, evaluation_feed)
+
+
+def other_norm(kind, X):
+    with tf.variable_scope("dense"):
+        w = tf.get_variable("w", [INPUTS, 8])
+    if kind == "weights":  # weight standardisation
+        mean, variance = tf.nn.moments(w, [0], keepdims=True)
+        gain = tf.get_variable("gain", [8], initializer=tf.ones_initializer())
+        return tf.matmul(X, gain * (w - mean) * tf.rsqrt(variance + 1e-4))
+    if kind == "weight norm":
+        return tf.matmul(X, w * tf.rsqrt(tf.reduce_sum(w**2, [0]) + 1e-4) * tf.get_variable("g", [8]))
+    if kind == "rows":  # each row of the input by itself
+        mean, variance = tf.nn.moments(X, [1], keepdims=True)
+        return tf.matmul((X - mean) / tf.maximum(tf.sqrt(variance), 1e-2), w)
+    if kind == "constants":
+        return tf.matmul((X - np.float32(0.5)) / np.float32(0.3), w)
+    if kind == "constants per column":
+        mean, deviation = np.arange(INPUTS, dtype=np.float32), np.ones(INPUTS, np.float32)
+        return tf.matmul((X - mean) / deviation, w)
+    h = tf.matmul(X, w)
+    beta = tf.get_variable("beta", [8], initializer=tf.zeros_initializer())
+    gamma = tf.get_variable("gamma", [8], initializer=tf.ones_initializer())
+    if kind == "layer":
+        mean, variance = tf.nn.moments(h, [1], keepdims=True)
+        return tf.nn.batch_normalization(h, mean, variance, beta, gamma, 1e-6)
+    if kind == "layer, last axis":
+        mean, variance = tf.nn.moments(h, [-1], keepdims=True)
+        return (h - mean) / tf.sqrt(variance + 1e-6) * gamma + beta
+    if kind == "slim layer":
+        return tf_slim.layer_norm(h, scope="ln")
+    if kind == "instance":
+        h = tf.reshape(h, [4, 2, 2, 8])
+        mean, variance = tf.nn.moments(h, [1, 2], keepdims=True)
+        return (h - mean) * tf.rsqrt(variance + 1e-5) * gamma
+    if kind == "slim instance":
+        return tf_slim.instance_norm(tf.reshape(h, [4, 2, 2, 8]), scope="in")
+    if kind == "group":
+        h = tf.reshape(h, [4, 4, 2, 4])
+        mean, variance = tf.nn.moments(h, [1, 3], keepdims=True)
+        return (h - mean) / tf.sqrt(variance + 1e-5) * tf.reshape(gamma, [2, 4])
+    if kind == "slim group":
+        return tf_slim.group_norm(tf.reshape(h, [4, 2, 2, 8]), groups=2, scope="gn")
+    if kind == "l2":
+        return tf.nn.l2_normalize(h, 1)
+    assert kind == "root mean square"
+    return h * tf.rsqrt(tf.reduce_mean(h**2, [-1], keepdims=True) + 1e-8) * gamma
+
+
+OTHER_NORMS = (
+    "weights",
+    "weight norm",
+    "rows",
+    "constants",
+    "constants per column",
+    "layer",
+    "layer, last axis",
+    "slim layer",
+    "instance",
+    "slim instance",
+    "group",
+    "slim group",
+    "l2",
+    "root mean square",
+)
+
+
+def selected(guarded):
+    """The statistics chosen by tf.where. The update is always run; guarded, it moves nothing in evaluation."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        is_training = tf.placeholder(tf.bool, [], name="is_training")
+        hidden = dense(X)
+        with tf.variable_scope("bn"):
+            beta = tf.get_variable("beta", [UNITS], initializer=tf.zeros_initializer())
+            mean = tf.get_variable("moving_mean", [UNITS], initializer=tf.zeros_initializer(), trainable=False)
+            variance = tf.get_variable("moving_variance", [UNITS], initializer=tf.ones_initializer(), trainable=False)
+            batch = tf.nn.moments(hidden, [0])
+            decay = tf.where(is_training, 0.9, 1.0) if guarded == "decay" else 0.9
+            ops = []
+            for moving, value in zip((mean, variance), batch, strict=True):
+                new = moving * decay + value * (1 - decay)
+                ops.append(tf.assign(moving, tf.where(is_training, new, moving) if guarded == "value" else new))
+            used = [tf.where(is_training, *pair) for pair in zip(batch, (mean, variance), strict=True)]
+            with tf.control_dependencies(ops):
+                output = tf.nn.batch_normalization(hidden, used[0], used[1], beta, None, 1e-3)
+        train_op = minimize(tf.reduce_mean(output**2))
+        return done(graph, train_op, {**feed, is_training: True}, output, {**feed, is_training: False})
+
+
+def synchronised(run=True):
+    """Two towers that share the mean of their moments."""
+    with new_graph() as graph:
+        X, feed = inputs(32)
+        parts = [dense(part, reuse=tf.AUTO_REUSE) for part in tf.split(X, 2)]
+        with tf.variable_scope("bn"):
+            beta = tf.get_variable("beta", [UNITS], initializer=tf.zeros_initializer())
+            mean = tf.get_variable("moving_mean", [UNITS], initializer=tf.zeros_initializer(), trainable=False)
+            variance = tf.get_variable("moving_variance", [UNITS], initializer=tf.ones_initializer(), trainable=False)
+            means = [tf.reduce_mean(part, 0) for part in parts]
+            squares = [tf.reduce_mean(part**2, 0) for part in parts]
+            batch_mean = tf.add_n(means) / 2
+            batch_variance = tf.add_n(squares) / 2 - batch_mean**2
+            outputs = [tf.nn.batch_normalization(part, batch_mean, batch_variance, beta, None, 1e-3) for part in parts]
+            updates = [
+                tf.assign_sub(mean, 0.1 * (mean - batch_mean)),
+                tf.assign_sub(variance, 0.1 * (variance - batch_variance)),
+            ]
+            valid = tf.nn.batch_normalization(parts[0], mean, variance, beta, None, 1e-3)
+        train_op = minimize(tf.reduce_mean(tf.concat(outputs, 0) ** 2), updates if run else [])
+        return done(graph, train_op, feed, valid, feed)
+
+
+def domains():
+    """Statistics of their own for each of two domains, both trained and both evaluated."""
     with new_graph() as graph:
         X, feed = inputs()
         h = dense(X)
-        if kind == "layer":
-            mean, variance = tf.nn.moments(h, [1], keepdims=True)
-            h = tf.nn.batch_normalization(
-                h, mean, variance, tf.get_variable("ln/beta", [UNITS]), tf.get_variable("ln/gamma", [UNITS]), 1e-6
-            )
-        elif kind == "instance":
-            h4 = tf.reshape(h, [4, 2, 2, UNITS])
-            mean, variance = tf.nn.moments(h4, [1, 2], keepdims=True)
-            h = (h4 - mean) * tf.rsqrt(variance + 1e-5) * tf.get_variable("in/gamma", [UNITS])
-        elif kind == "group":
-            h4 = tf.reshape(dense(X, 8, "eight"), [4, 4, 2, 4])
-            mean, variance = tf.nn.moments(h4, [1, 3], keepdims=True)
-            h = (h4 - mean) / tf.sqrt(variance + 1e-5) * tf.get_variable("gn/gamma", [4])
-        elif kind == "l2":
-            h = tf.nn.l2_normalize(h, 1)
-        elif kind == "constants":
-            h = dense((X - np.float32(0.5)) / np.float32(0.3), scope="other")
-        elif kind == "adam_like":
-            h = h / (tf.sqrt(tf.reduce_mean(h**2, [0])) + 1e-8)
-        valid = dense(X, reuse=True)
-        return done(graph, minimize(tf.reduce_mean(h**2)), feed, valid, feed)
+        outputs = [norm(h, True, f"bn_{domain}") for domain in "ab"]
+        valids = [norm(h, False, f"bn_{domain}", True) for domain in "ab"]
+        train_op = minimize(tf.add_n([tf.reduce_mean(one**2) for one in outputs]), collected())
+        return done(graph, train_op, feed, valids, feed)
+
+
+def replicas(updates):
+    """SyncReplicasOptimizer: gradients go through accumulators and queues."""
+    with new_graph(resource=False) as graph:
+        X, feed = inputs()
+        output = norm(dense(X))
+        valid = norm(dense(X, reuse=True), False, reuse=True)
+        step = tf.train.get_or_create_global_step()
+        optimizer = tf.train.SyncReplicasOptimizer(tf.train.GradientDescentOptimizer(0.1), 1, 1)
+        with tf.control_dependencies(collected() if updates else []):
+            train_op = optimizer.minimize(tf.reduce_mean(output**2), global_step=step)
+        return done(graph, train_op, feed, valid, feed)
+
+
+def clipped(kind):
+    """Gradients that are scaled, or clipped too, before they are applied."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        output = norm(dense(X))
+        valid = norm(dense(X, reuse=True), False, reuse=True)
+        optimizer = tf.train.AdamOptimizer(0.01)
+        gradients, variables = zip(*optimizer.compute_gradients(tf.reduce_mean(output**2) * 128.0), strict=True)
+        gradients = [one / 128.0 for one in gradients]
+        if kind == "norm":
+            gradients, _ = tf.clip_by_global_norm(gradients, 1.0)
+        with tf.control_dependencies(collected()):
+            train_op = optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
+        return done(graph, train_op, feed, valid, feed)
+
+
+def rmsprop_by_hand():
+    """An optimizer written by hand: averages of squared gradients, roots and quotients, and no layer."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        loss = tf.reduce_mean(dense(X) ** 2)
+        steps = []
+        for variable in tf.trainable_variables():
+            (gradient,) = tf.gradients(loss, variable)
+            zeros = tf.zeros(variable.shape.as_list())
+            first, second = (tf.Variable(zeros, trainable=False, name=name) for name in ("moving_mean", "moving_var"))
+            m, v = tf.assign(first, 0.9 * first + 0.1 * gradient), tf.assign(second, 0.9 * second + 0.1 * gradient**2)
+            steps.append(tf.assign_sub(variable, 0.01 * (gradient - m) / (tf.sqrt(v - m**2 + 1e-6) + 1e-8)))
+        return done(graph, tf.group(*steps), feed)
+
+
+def running_inputs():
+    """Inputs normalised by running statistics, which the training itself moves on."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        mean = tf.get_variable("running/mean", [INPUTS], initializer=tf.zeros_initializer(), trainable=False)
+        variance = tf.get_variable("running/var", [INPUTS], initializer=tf.ones_initializer(), trainable=False)
+        batch = tf.nn.moments(X, [0])
+        h = dense((X - mean) / tf.sqrt(variance + 1e-8))
+        updates = [tf.assign_sub(one, 0.01 * (one - b)) for one, b in zip((mean, variance), batch, strict=True)]
+        return done(graph, minimize(tf.reduce_mean(h**2), updates), feed)
+
+
+def halves(kind):
+    """Half precision around the layer."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        h = tf.cast(dense(X), tf.float16)
+
+        def layer(is_training, reuse):
+            if kind == "fused":
+                four = tf.reshape(h, [-1, 1, 1, UNITS])
+                return tf.cast(norm(four, is_training, reuse=reuse, fused=True), tf.float32)
+            return norm(tf.cast(h, tf.float32), is_training, reuse=reuse, fused=False)
+
+        output, valid = layer(True, None), layer(False, True)
+        return done(graph, minimize(tf.reduce_mean(output**2), collected()), feed, valid, feed)
+
+
+def evaluation_of_two_layers(second):
+    """Two layers; is_training of the second one in the evaluation tower."""
+    with new_graph() as graph:
+        X, feed = inputs()
+
+        def tower(flags, reuse=None):
+            h = tf.nn.relu(norm(dense(X, reuse=reuse), flags[0], "bn1", reuse))
+            return norm(dense(h, scope="dense2", reuse=reuse), flags[1], "bn2", reuse)
+
+        output = tower((True, True))
+        updates = collected()
+        valid = tower((False, second), True)
+        return done(graph, minimize(tf.reduce_mean(output**2), updates), feed, valid, feed)
+
+
+def grouped_and_forgotten():
+    with new_graph() as graph:
+        X, feed = inputs()
+        output = norm(dense(X))
+        tf.group(*collected(), name="update")
+        return done(graph, minimize(tf.reduce_mean(output**2)), feed)
+
+
+def inner_op_named():
+    """The updates are grouped with the train op, and the user runs (and names) the inner one."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        output = norm(dense(X))
+        train_op = minimize(tf.reduce_mean(output**2))
+        tf.group(train_op, *collected())
+        return done(graph, train_op, feed, train_op=train_op)
+
+
+def recomputed():
+    """Custom gradients and tf.py_func around the layer's neighbours."""
+    with new_graph() as graph:
+        X, feed = inputs()
+
+        @tf.custom_gradient
+        def square(x):
+            return x**2, lambda upstream: upstream * 2 * x
+
+        output = square(norm(square(dense(X))))
+        valid = square(norm(square(dense(X, reuse=True)), False, reuse=True))
+        return done(graph, minimize(tf.reduce_mean(output), collected()), feed, valid, feed)
+
+
+def renormalised():
+    """Batch renormalisation, as far as it can be written here: batch statistics, corrected towards the moving ones."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        h = dense(X)
+        with tf.variable_scope("bn"):
+            beta = tf.get_variable("beta", [UNITS], initializer=tf.zeros_initializer())
+            mean = tf.get_variable("moving_mean", [UNITS], initializer=tf.zeros_initializer(), trainable=False)
+            variance = tf.get_variable("moving_variance", [UNITS], initializer=tf.ones_initializer(), trainable=False)
+            batch = tf.nn.moments(h, [0])
+            r = tf.stop_gradient(tf.clip_by_value(tf.sqrt(batch[1] + 1e-3) / tf.sqrt(variance + 1e-3), 0.5, 2.0))
+            d = tf.stop_gradient(tf.clip_by_value((batch[0] - mean) / tf.sqrt(variance + 1e-3), -1.0, 1.0))
+            output = tf.nn.batch_normalization(h, batch[0], batch[1], d, r, 1e-3) + beta
+            valid = tf.nn.batch_normalization(h, mean, variance, beta, None, 1e-3)
+            updates = [tf.assign_sub(one, 0.1 * (one - b)) for one, b in zip((mean, variance), batch, strict=True)]
+        return done(graph, minimize(tf.reduce_mean(output**2), updates), feed, valid, feed)
 
 
 def weight_averages():
@@ -961,11 +1201,30 @@ CASES = [
     clean("fused in both", lambda: network("slim_list", **BOTH)),
     clean("fused in neither", lambda: network("slim_unfused", **BOTH)),
     # no layer
-    *[
-        clean(f"no batch norm: {kind}", lambda kind=kind: other_norms(kind))
-        for kind in ("layer", "instance", "group", "l2", "constants", "adam_like")
-    ],
+    *[clean(f"no batch norm: {kind}", lambda kind=kind: other_norms(kind)) for kind in OTHER_NORMS],
+    clean("no batch norm: an optimizer by hand", rmsprop_by_hand, optional=(SUSPECT,)),
+    clean("no batch norm: running inputs", running_inputs, optional=(SUSPECT,)),
     clean("observations", observations, optional=(SUSPECT,), session=False),
+    # other ways to write what is right
+    clean("where: the value is guarded", lambda: selected("value")),
+    clean("where: the decay is guarded", lambda: selected("decay")),
+    Case("where: nothing is guarded", lambda: selected(None), {IN_EVALUATION}),
+    clean("moments of two towers", synchronised),
+    Case("moments of two towers, not run", lambda: synchronised(False), {NEVER_RUN}),
+    clean("two domains", domains),
+    clean("replicas", lambda: replicas(True), session=False),
+    Case("replicas, not run", lambda: replicas(False), {NEVER_RUN}, session=False),
+    clean("gradients clipped by norm", lambda: clipped("norm")),
+    clean("gradients scaled", lambda: clipped("scale")),
+    clean("half precision, fused", lambda: halves("fused")),
+    clean("half precision, not fused", lambda: halves("cast")),
+    clean("custom gradients", recomputed),
+    clean("batch renormalisation", renormalised),
+    clean("two layers evaluated", lambda: evaluation_of_two_layers(False)),
+    Case("wrong: the second layer in evaluation", lambda: evaluation_of_two_layers(True), {WRONG}, layer="bn2",
+         optional=(DUPLICATE,)),
+    clean("grouped, perhaps run beside the train op", grouped_and_forgotten, optional=(NEVER_RUN,), still={"bn"}),
+    Case("never run: the inner op is named", inner_op_named, {NEVER_RUN}),
     # loops
     clean("while loop, in place, v2", lambda: loops(False)),
     clean("while loop, in place, v1", lambda: loops(False, 1)),
@@ -1054,6 +1313,45 @@ def test_every_kind_of_layer_says_whether_its_updates_run(layer, variant):
         assert {finding.layer for finding in report.findings} <= {"bn"}
         if thorough:
             assert step_of(built) == ({"bn"} if updates == "collected" else set(), False)
+
+
+def random_network(draw):
+    """Arguments of `network`, at random."""
+    train = draw.choice([True, True, False, "placeholder", "placeholder", ("default", True), ("default", False)])
+    version = draw.choice([1, 2])
+    return dict(
+        layer=draw.choice([name for name in LAYERS if name != "auto"]),
+        train=train,
+        valid=draw.choice([None, False, False, False, True]) if isinstance(train, bool) else None,
+        updates=draw.choice(
+            ["control_dependencies", "collected", "in_place", "group", "loss", "create_train_op", "early"]
+        ),
+        version=version,
+        resource=draw.random() < 0.5 or version == 2 and not isinstance(train, bool),
+        optimizer=draw.choice(["sgd", "adam", "momentum"]),
+        named=draw.random() < 0.3,
+        collection=draw.random() < 0.8,
+        bias=draw.choice([None, "before", "relu"]),
+    )
+
+
+@pytest.mark.parametrize("seed", range(max(12, FUZZ // 100)))
+def test_a_random_network_is_judged_as_the_session_judges_it(seed):
+    arguments = random_network(random.Random(seed))
+    built = network(**arguments)
+    report = audit(built)
+    found = kinds(report)
+    still, evaluation_moves = step_of(built)
+    train, valid = arguments["train"], arguments["valid"]
+    if train is not False:
+        assert (NEVER_RUN in found) == bool(still), arguments
+    if evaluation_moves or valid is not True:
+        assert (IN_EVALUATION in found) == evaluation_moves, arguments
+    assert (WRONG in found) == (train is False or valid is True), arguments
+    assert (SUSPECT in found) == isinstance(train, tuple), arguments
+    assert (BIAS in found) == (arguments["bias"] == "before" and train is not False) or valid is True, arguments
+    rest = found - {NEVER_RUN, IN_EVALUATION, WRONG, SUSPECT, BIAS}
+    assert not rest or valid is True and rest == {DUPLICATE}, arguments
 
 
 def test_gradients_that_no_optimizer_applies_are_judged_rightly_or_undecided():
