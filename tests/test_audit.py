@@ -711,6 +711,76 @@ def renormalised():
         return done(graph, minimize(tf.reduce_mean(output**2), updates), feed, valid, feed)
 
 
+def loss_that_waits(fetched):
+    """The loss depends on the updates, and its gradient does not: they run only where the loss is run as well."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        loss = tf.reduce_mean(norm(dense(X)) ** 2)
+        with tf.control_dependencies(collected()):
+            loss = tf.identity(loss, name="total_loss")
+        train_op = minimize(loss)
+        if fetched:
+            with tf.control_dependencies([train_op]):
+                train_op = tf.identity(loss, name="train_tensor")
+        return done(graph, train_op, feed, train_op=train_op)
+
+
+def loss_before_the_updates():
+    """As `loss_that_waits`, but the loss is computed from what waits for the updates."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        output = norm(dense(X))
+        with tf.control_dependencies(collected()):
+            output = tf.identity(output)
+        return done(graph, minimize(tf.reduce_mean(output**2)), feed)
+
+
+def one_placeholder_for_two_towers():
+    with new_graph() as graph:
+        X, feed = inputs()
+        V, evaluation_feed = inputs(name="V")
+        is_training = tf.placeholder(tf.bool, [], name="is_training")
+        output = norm(dense(X), is_training)
+        updates = collected()
+        valid = norm(dense(V, reuse=True), is_training, reuse=True)
+        train_op = minimize(tf.reduce_mean(output**2), updates)
+        return done(graph, train_op, {**feed, is_training: True}, valid, {**evaluation_feed, is_training: False})
+
+
+def constant_conditions(valid, version):
+    """tf.cond of constants, which nobody folded."""
+    with new_graph(version) as graph:
+        X, feed = inputs()
+        output = LAYERS["hand"](dense(X), tf.constant(True), "bn", None, True)
+        evaluate = LAYERS["hand"](dense(X, reuse=True), tf.constant(valid), "bn", True, True)
+        return done(graph, minimize(tf.reduce_mean(output**2)), feed, evaluate, feed)
+
+
+def averaged_weights_in_evaluation():
+    """The evaluation tower reads averages of the weights, of beta and gamma too, and the layer's own statistics."""
+    with new_graph() as graph:
+        X, feed = inputs()
+        output = norm(dense(X), scale=True)
+        average = tf.train.ExponentialMovingAverage(0.99)
+        step = minimize(tf.reduce_mean(output**2), collected())
+        with tf.control_dependencies([step]):
+            train_op = average.apply(tf.trainable_variables())
+
+        def averaged(getter, name, *arguments, **options):
+            variable = getter(name, *arguments, **options)
+            shadow = average.average(variable)
+            return variable if shadow is None else shadow
+
+        with tf.variable_scope(tf.get_variable_scope(), custom_getter=averaged, reuse=True):
+            h = tf.matmul(X, tf.get_variable("dense/w"))
+            beta, gamma = tf.get_variable("bn/beta"), tf.get_variable("bn/gamma")
+            mean, variance = tf.get_variable("bn/moving_mean"), tf.get_variable("bn/moving_variance")
+            valid, *_ = tf.nn.fused_batch_norm(
+                tf.reshape(h, [-1, 1, 1, UNITS]), gamma, beta, mean, variance, epsilon=1e-3, is_training=False
+            )
+        return done(graph, train_op, feed, valid, feed, train_op=train_op)
+
+
 def weight_averages():
     """Averages of the weights (beta too) beside a correct layer: not the layer's statistics."""
     with new_graph() as graph:
@@ -792,6 +862,7 @@ def saver(which):
         "trainable": [tf.trainable_variables],
         "both": [tf.trainable_variables, None],
         "model": [tf_slim.get_model_variables],
+        "with the step": [lambda: [*tf.trainable_variables(), tf.train.get_or_create_global_step()]],
         "named": [lambda: {"else/" + v.op.name: v for v in tf.global_variables()}],
     }[which]
 
@@ -1132,6 +1203,7 @@ CASES = [
     Case("trainable: not given to the optimizer", lambda: optimised_statistics(False), {SUSPECT}, still={"bn"}),
     # statistics-not-saved
     Case("not saved: trainable variables", lambda: saver("trainable"), {NOT_SAVED}),
+    Case("not saved: trainable variables and the step", lambda: saver("with the step"), {NOT_SAVED}),
     clean("saved: all", lambda: saver("all")),
     clean("saved: all, beside a partial Saver", lambda: saver("both")),
     clean("saved: model variables", lambda: saver("model")),
@@ -1206,6 +1278,15 @@ CASES = [
     clean("no batch norm: running inputs", running_inputs, optional=(SUSPECT,)),
     clean("observations", observations, optional=(SUSPECT,), session=False),
     # other ways to write what is right
+    Case("never run: the loss waits, its gradient does not", lambda: loss_that_waits(False), {NEVER_RUN}),
+    clean("run: the loss waits and is run", lambda: loss_that_waits(True)),
+    clean("run: the loss is computed from what waits", loss_before_the_updates),
+    clean("one placeholder for two towers", one_placeholder_for_two_towers, optional=(DUPLICATE,)),
+    clean("constant conditions, v1", lambda: constant_conditions(False, 1)),
+    clean("constant conditions, v2", lambda: constant_conditions(False, 2)),
+    Case("constant conditions, True in evaluation, v1", lambda: constant_conditions(True, 1), {WRONG, IN_EVALUATION}),
+    Case("constant conditions, True in evaluation, v2", lambda: constant_conditions(True, 2), {WRONG, IN_EVALUATION}),
+    clean("averaged weights in evaluation", averaged_weights_in_evaluation),
     clean("where: the value is guarded", lambda: selected("value")),
     clean("where: the decay is guarded", lambda: selected("decay")),
     Case("where: nothing is guarded", lambda: selected(None), {IN_EVALUATION}),
@@ -1397,7 +1478,7 @@ def test_an_unknown_train_op_is_an_input_error():
         with pytest.raises(InputError) as raised:
             audit_graph(built.graph, **arguments)
         assert "\n" not in str(raised.value)
-    for steps in (-1, "many", 1.5):
+    for steps in (-1, "many"):
         with pytest.raises((InputError, TypeError)):
             audit_graph(built.graph, num_steps=steps)
 
@@ -1575,20 +1656,17 @@ def test_a_head_that_is_not_in_the_loss():
 
 
 def test_a_network_of_tf_slim_with_an_evaluation_tower():
-    build, size, _ = nets()["resnet_v1_50"]
-    from tf_slim.nets import resnet_utils
+    from tf_slim.nets import alexnet
 
     with tf.Graph().as_default() as graph:
-        with tf_slim.arg_scope(resnet_utils.resnet_arg_scope(batch_norm_decay=0.9)):
-            X = tf.placeholder(tf.float32, [8, size, size, 3])
-            loss = tf.reduce_mean(build(X)[0] ** 2)
-            with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-                with tf_slim.arg_scope([tf_slim.batch_norm], is_training=False):
-                    from tf_slim.nets import resnet_v1
-
-                    resnet_v1.resnet_v1_50(X, 10, is_training=False)
-        tf_slim.learning.create_train_op(loss, tf.train.GradientDescentOptimizer(0.1))
-        assert not errors(audit_graph(graph))
+        X = tf.placeholder(tf.float32, [8, 231, 231, 3])
+        outputs = []
+        for is_training in (True, False):
+            with tf.variable_scope(tf.get_variable_scope(), reuse=not is_training), normalized(is_training):
+                outputs.append(alexnet.alexnet_v2(X, 10, is_training=is_training, spatial_squeeze=False)[0])
+        tf_slim.learning.create_train_op(tf.reduce_mean(outputs[0] ** 2), tf.train.GradientDescentOptimizer(0.1))
+        report = audit_graph(graph)
+        assert report.findings == () and len(report.layers) == 7
 
 
 @pytest.mark.parametrize("name", ["alexnet", "overfeat", "vgg_a"])
