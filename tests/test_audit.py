@@ -1171,6 +1171,7 @@ CASES = [
     Case("default False", lambda: network(train=("default", False)), {SUSPECT}),
     Case("default False, v1", lambda: network(train=("default", False), version=1, resource=False), {SUSPECT}),
     Case("default True, by hand", lambda: network("hand", train=("default", True), updates="in_place"), {SUSPECT}),
+    Case("default True, chosen from two outputs", lambda: network("tensorpack", train=("default", True)), {SUSPECT}),
     clean("keras_learning_phase", lambda: network(train=("default", False, "keras_learning_phase"))),
     clean("placeholder", lambda: network(train="placeholder")),
     clean("placeholder, v1", lambda: network(train="placeholder", version=1, resource=False)),
@@ -2446,6 +2447,19 @@ MONSTERS = {
     "every name the same": every_name_the_same,
     "ring of loops": ring_of_loops,
 }
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[31mred", "x" * 100_000])
+def test_a_name_from_a_file_stays_on_one_line(name, within):
+    for mistake in ("twice", "no input", "unknown input"):
+        definition = network("slim", **BOTH).graph.as_graph_def()
+        for _ in range(1 + (mistake == "twice")):
+            node = definition.node.add(name=name, op="ReadVariableOp")
+            node.input.extend({"twice": ["w"], "no input": [], "unknown input": [name + "?"]}[mistake])
+        try:
+            within(20, audit_graph, definition)
+        except InputError as error:
+            assert str(error).isprintable() and len(str(error)) < 1000
 
 
 @pytest.mark.parametrize("monster", MONSTERS)
