@@ -18,7 +18,7 @@ import numpy as np
 from bn_graph.batch_norms import MEAN_NAME, VARIANCE_NAME, Finder, scope_of
 from bn_graph.checkpoint import read_checkpoint
 from bn_graph.config import InputError
-from bn_graph.flat_graph import MERGE_OPS, SAME_VALUE_OPS, FlatGraph, Tensor, is_optimizer_op
+from bn_graph.flat_graph import MERGE_OPS, SAME_VALUE_OPS, FlatGraph, Tensor, is_optimizer_op, shown
 from bn_graph.graph_file import node_name, source_of
 from bn_graph.tf1 import tf
 
@@ -315,7 +315,9 @@ class _Audit:
             nodes = [node for variable in idle for node in assignments[variable]]
             apart = self._run_apart(nodes)
             if apart is not None:
-                message = f"the updates run only where {self.graph.names[apart]} is fetched along with the train op"
+                message = (
+                    f"the updates run only where {shown(self.graph.names[apart])} is fetched along with the train op"
+                )
                 self._leave("updates-never-run", layer.name, message)
                 return
             message = (
@@ -329,7 +331,7 @@ class _Audit:
         graph = self.graph
         after = graph.descendants(updates)
         for node in sorted(after - self._after_step):
-            name, controls = graph.names[node], graph.controls[node]
+            name, controls = graph.names[node], list(graph.waits_for(node))
             if graph.ops[node] == "NoOp" and not graph.inputs[node] and not graph.waiters[node]:
                 # ExponentialMovingAverage.apply makes a group of its own, around what it has made itself.
                 if not all(graph.names[source].startswith(f"{name}/") for source in controls):
@@ -518,7 +520,10 @@ class _Audit:
                 by_origin.setdefault(key, []).append(update.node)
         twice += [node for nodes in by_origin.values() if len(nodes) > 1 for node in nodes]
         if evaluation:
-            message = "UPDATE_OPS holds updates of an evaluation tower: training steps average its data, too."
+            averaged = (
+                "training steps average" if self.run.intersection(evaluation) else "whoever runs them all averages"
+            )
+            message = f"UPDATE_OPS holds updates of an evaluation tower: {averaged} its data, too."
             self._find("duplicate-updates", "warning", layer, evaluation, message, _FIX_DUPLICATES)
         elif twice:
             message = "Update ops are there twice: where both run, a step moves the averages twice."
@@ -533,7 +538,7 @@ class _Audit:
                 found.append(own[node])
             elif node not in seen and self.graph.ops[node] in {"Identity", "NoOp", "ReadVariableOp", *MERGE_OPS}:
                 seen.add(node)
-                stack += [t.node for t in self.graph.inputs[node]] + self.graph.controls[node]
+                stack += [*(t.node for t in self.graph.inputs[node]), *self.graph.waits_for(node)]
         return found
 
     def _check_decay(self, layer):
@@ -836,7 +841,7 @@ def _wrapped(message, hanging=""):
 
 
 def _listed(names):
-    names = list(dict.fromkeys(names))
+    names = [shown(name) for name in dict.fromkeys(names)]
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 

@@ -133,11 +133,11 @@ class Finder:
             else:
                 use = None
             if use:
-                use.conditions = graph.conditions[node]
-                base = use.conditions
+                base = use.conditions = graph.conditions[node]
                 use.mean = [s._replace(conditions=s.conditions - base) for s in use.mean]
                 use.variance = [s._replace(conditions=s.conditions - base) for s in use.variance]
                 self.uses.append(use)
+        self._find_choices()
         self._find_assignments()
         self._find_updates()
         self.layers = self._group()
@@ -282,6 +282,21 @@ class Finder:
                 return x, total, means, beta
         return None
 
+    def _find_choices(self):
+        """Where a condition chooses between the outputs of two uses, it is theirs."""
+        graph = self.graph
+        by_output = {use.output: use for use in self.uses}
+        choices = {
+            user for output in by_output for user in self._users(output) if graph.ops[user] in MERGE_OPS | SELECT_OPS
+        }
+        for choice in sorted(choices):
+            chosen = [
+                (by_output[t.node], c) for t, c in self._sources(Tensor(choice, 0), by_output) if t.node in by_output
+            ]
+            if len({use for use, _ in chosen}) > 1:
+                for use, conditions in chosen:
+                    use.conditions |= conditions - graph.conditions[choice]
+
     def _users(self, node):
         """Consumers of a node, those behind ops that hand its value on included."""
         found, stack = [], [node]
@@ -338,7 +353,7 @@ class Finder:
 
     # Statistics
 
-    def _sources(self, tensor):
+    def _sources(self, tensor, stops=()):
         """(node, tensor, conditions) of everything that a tensor may be, through ops that hand it on or choose."""
         graph = self.graph
         found, seen = [], set()
@@ -350,7 +365,9 @@ class Finder:
             seen.add((tensor, conditions))
             node, op = tensor.node, graph.ops[tensor.node]
             inputs = graph.inputs[node]
-            if op in MERGE_OPS:
+            if node in stops:
+                found.append((tensor, conditions))
+            elif op in MERGE_OPS:
                 for source in inputs:
                     more = conditions | graph.condition_of(source)
                     if graph.possible(more):

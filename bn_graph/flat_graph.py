@@ -66,6 +66,9 @@ _FEWEST_INPUTS = {
     **_EXACT_INPUTS,
 }
 
+CONTROL_GROUP = "ControlGroup"  # no op of TensorFlow: stands for many control edges, and has conditions as a NoOp has
+_LARGE_GROUP = 8
+
 # Which attributes of a calling op name functions, and how it chooses between them.
 _CALLS = {
     "PartitionedCall": ("f",),
@@ -106,6 +109,12 @@ class Tensor(NamedTuple):
     index: int
 
 
+def shown(name):
+    """A name from a file, fit for a line of text: files can name things as they like."""
+    name = name if name.isprintable() else ascii(name)[1:-1]
+    return name if len(name) <= 200 else f"{name[:200]}..."
+
+
 class FlatGraph:
     """The nodes of a graph by number.
 
@@ -142,22 +151,22 @@ class FlatGraph:
 
     def _build(self, graph_def):
         pending = collections.deque()
-        names = {}
+        names, groups = {}, []
         nodes = sorted(graph_def.node, key=lambda node: node.name)  # so that their order in a file changes nothing
         for node in nodes:
             if node.name in names:
-                raise InputError(f"the graph has two nodes named {node.name}")
+                raise InputError(f"the graph has two nodes named {shown(node.name)}")
             names[node.name] = self._add(node.name, node.op, node.attr)
         outputs = {}  # of calls: Tensor to the Tensor that the body returns in its place
 
         def tensor(text):
             name, _, index = text.partition(":")
             if name not in names:
-                raise InputError(f"a node of the graph takes input from {name!r}, which is not there")
+                raise InputError(f"a node of the graph takes input from '{shown(name)}', which is not there")
             return Tensor(names[name], int(index) if index.isdigit() else 0)
 
         for number, node in enumerate(nodes):
-            self._wire(number, node.input, tensor, lambda name: tensor(name).node)
+            self._wire(number, node.input, tensor, lambda name: tensor(name).node, groups)
             if self._called(number):
                 pending.append((number, (), frozenset(), 0))
         while pending:
@@ -182,17 +191,38 @@ class FlatGraph:
         self.controls.append([])
         return len(self.names) - 1
 
-    def _wire(self, number, inputs, tensor, control):
-        for text in inputs:
-            if text.startswith("^"):
-                self.controls[number].append(control(text[1:]))
-            else:
-                self.inputs[number].append(tensor(text))
+    def _wire(self, number, inputs, tensor, control, groups):
+        texts = list(inputs)
+        data = next((position for position, text in enumerate(texts) if text.startswith("^")), len(texts))
+        self.inputs[number] = [tensor(text) for text in texts[:data]]
+        waits = texts[data:]
+        if len(waits) > _LARGE_GROUP:
+            group, members = self._group_in(frozenset(waits), number, control, groups)
+            self.controls[number] = [group]
+            waits = [text for text in waits if text not in members]
+        self.controls[number] += [control(text[1:]) for text in waits]
         op, found = self.ops[number], len(self.inputs[number])
         if found < _FEWEST_INPUTS.get(op, 0) or found > _EXACT_INPUTS.get(op, found):
             raise InputError(
-                f"{self.names[number]}: expected a {op} to have {_FEWEST_INPUTS[op]} inputs, found {found}"
+                f"{shown(self.names[number])}: expected a {op} to have {_FEWEST_INPUTS[op]} inputs, found {found}"
             )
+
+    def _group_in(self, waits, number, control, groups):
+        """A node that stands for the most of many control edges, and which they are.
+
+        control_dependencies gives all of its ops to every op made inside: n * m edges, or n + m through one node.
+        """
+        common = max((waits & members for members, _ in groups), key=len, default=frozenset())
+        if 2 * len(common) < len(waits):
+            common = waits
+        for members, group in groups:
+            if members == common:
+                return group, members
+        group = self._add(f"{self.names[number]}->controls", CONTROL_GROUP, {})
+        self.controls[group] = [control(text[1:]) for text in sorted(common)]
+        groups.insert(0, (common, group))
+        del groups[8:]
+        return group, common
 
     def _called(self, number):
         """The functions that a node calls, empty for most."""
@@ -285,7 +315,7 @@ class FlatGraph:
         local = {}
         for node in function.node_def:
             if node.name in local:
-                raise InputError(f"function {name} has two nodes named {node.name}")
+                raise InputError(f"function {shown(name)} has two nodes named {shown(node.name)}")
             local[node.name] = self._add(f"{self.names[call]}->{node.name}", node.op, node.attr)
             self._call_conditions[local[node.name]] = conditions
 
@@ -294,10 +324,12 @@ class FlatGraph:
             index = int(rest[-1]) if rest and rest[-1].isdigit() else 0
             if first in bound:
                 if index >= len(bound[first]):
-                    raise InputError(f"function {name} is called with too few arguments")
+                    raise InputError(f"function {shown(name)} is called with too few arguments")
                 return bound[first][index]
             if first not in local:
-                raise InputError(f"function {name}: a node takes input from {first!r}, which is not there")
+                raise InputError(
+                    f"function {shown(name)}: a node takes input from '{shown(first)}', which is not there"
+                )
             number = local[first]
             if len(rest) == 2:
                 index += self._output_index(number, rest[0])
@@ -308,15 +340,16 @@ class FlatGraph:
                 return local[text]
             if text in bound and bound[text]:
                 return bound[text][0].node
-            raise InputError(f"function {name}: a node waits for {text!r}, which is not there")
+            raise InputError(f"function {shown(name)}: a node waits for '{shown(text)}', which is not there")
 
         effects = [control(target) for target in function.control_ret.values()]
         # Older functions do not say what runs for its effect: there it is every op that has one. Branches and loops are
         # dissolved into the graph around them before they run, and what nothing waits for is dropped.
         implicit = not effects and self.ops[call] not in _DISSOLVED
+        groups = []
         for node in function.node_def:
             number = local[node.name]
-            self._wire(number, node.input, tensor, control)
+            self._wire(number, node.input, tensor, control, groups)
             if self._called(number):
                 pending.append((number, stack, conditions, depth + 1))
             if implicit and (self._called(number) or node.op in ASSIGN_OPS or is_optimizer_op(node.op)):
@@ -324,7 +357,7 @@ class FlatGraph:
         results = []
         for argument in function.signature.output_arg:
             if argument.name not in function.ret:
-                raise InputError(f"function {name} does not say what it returns as {argument.name}")
+                raise InputError(f"function {shown(name)} does not say what it returns as '{shown(argument.name)}'")
             results.append(tensor(function.ret[argument.name]))
         return results, effects
 
@@ -507,6 +540,14 @@ class FlatGraph:
             elif self.ops[node] in SAME_VALUE_OPS or self.ops[node] in ASSIGN_OPS:
                 stack.append(self.inputs[node][0].node)
         return found
+
+    def waits_for(self, node):
+        """The nodes that a node waits for without taking a value from them."""
+        for source in self.controls[node]:
+            if self.ops[source] == CONTROL_GROUP:
+                yield from self.controls[source]
+            else:
+                yield source
 
     def ancestors(self, nodes, controls=True, cut=()):
         """All nodes that have to run before `nodes`, these included. Ops of a kind in `cut` are not passed."""
