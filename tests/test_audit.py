@@ -63,7 +63,7 @@ SLOW = ("slow-decay", "warning")
 DUPLICATE = ("duplicate-updates", "warning")
 TINY = ("tiny-batch", "warning")
 MIXED = ("mixed-variance", "warning")
-FUZZ = int(os.environ.get("BN_GRAPH_FUZZ", 1500))  # mutations of each kind
+FUZZ = int(os.environ.get("BN_GRAPH_FUZZ", 700))  # mutations of each kind
 
 
 def kinds(report):
@@ -1505,16 +1505,9 @@ def test_an_empty_graph_has_no_layer_and_no_finding():
 # Keras, where the installed version has it
 
 
-def keras3_built(updates):
-    try:
-        return keras3(updates)
-    except Exception as error:  # no such layer in a graph
-        pytest.skip(f"Keras does not build in a graph: {error}")
-
-
 @pytest.mark.parametrize("updates", [False, True])
 def test_keras_in_a_graph(updates):
-    built = keras3_built(updates)
+    built = keras3(updates)
     report = audit(built)
     assert kinds(report) == (set() if updates else {NEVER_RUN})
     assert step_of(built)[0] == (set() if updates else {"bn"})
@@ -2009,14 +2002,11 @@ def test_what_cannot_be_read_is_one_clear_line(command, metas, tmp_path):
             audit_graph(path)
 
 
-def test_what_may_not_be_read(command, metas, tmp_path):
-    path = tmp_path / "graph.meta"
-    path.write_bytes((metas / "clean.meta").read_bytes())
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read everything")
-    code, out, err = command(path)
-    assert (code, out, err.count("\n")) == (2, "", 1)
+def test_a_path_through_a_file_is_one_clear_line(command, metas):
+    """As is a file without permission; but who runs tests may be allowed everything."""
+    for name in ("graph.meta", "graph.pb", "saved_model.pb", "model.ckpt"):
+        code, out, err = command(metas / "clean.meta" / name)
+        assert (code, out, err.count("\n")) == (2, "", 1) and name in err
 
 
 def test_wrong_arguments(command, metas):
