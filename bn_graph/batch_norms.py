@@ -201,11 +201,15 @@ class Finder:
         return self._statistics(tensor)
 
     def _match(self, root, divides):
-        """Follows 1/sqrt(variance + epsilon) to the result: (x, output, means, gamma, beta), or None."""
+        """Follows 1/sqrt(variance + epsilon) to the result: (x, output, means, gamma, beta), or None.
+
+        Gradients take 1/sqrt(...) too, but never beside the mean.
+        """
         graph = self.graph
-        inverses, gamma, seen = [(root, divides, None)], None, set()
-        means_of, others = [], []
-        while inverses and len(seen) < 100:
+        inverses, others, seen = [(root, divides, None)], [], set()
+        while (inverses or others) and len(seen) < 100:
+            if not inverses:
+                inverses, others = others, []  # a factor that is no plain gamma: batch renormalisation's r
             inverse, divides, gamma = inverses.pop(0)
             if inverse in seen:
                 continue
@@ -214,32 +218,24 @@ class Finder:
                 op, inputs = graph.ops[user], graph.inputs[user]
                 if op in SAME_VALUE_OPS and inputs[0].node == inverse:
                     inverses.append((user, divides, gamma))
-                    continue
-                if op == "Reciprocal" and divides:
+                elif op == "Reciprocal" and divides:
                     inverses.append((user, False, gamma))
-                    continue
-                if op not in _DIVIDE | {"Mul"}:
-                    continue
-                if (op in _DIVIDE) != divides or (divides and inputs[1].node != inverse):
-                    continue
-                other = inputs[0] if inputs[1].node == inverse else inputs[1]
-                found = self._match_mean(user, other, inverse)
-                if found:
-                    x, output, means, beta = found
-                    if gamma is None or beta is None:
-                        output, later_gamma, later_beta = self._parameters_after(output)
-                        gamma, beta = gamma or later_gamma, beta or later_beta
-                    means_of.append((x, output, means, gamma, beta))
-                    continue
-                origin = graph.origin(other)
-                if origin in graph.variable or graph.ops[origin] == "Const":
-                    inverses.append((user, False, graph.variable.get(origin, gamma)))
-                else:
-                    others.append((user, False, gamma))
-            if not inverses and not means_of:
-                inverses, others = others, []  # a factor that is no plain gamma: batch renormalisation's r
-        # Gradients use the same pieces; the forward match is the one that came first.
-        return means_of[0] if means_of else None
+                elif op in _DIVIDE and divides and inputs[1].node == inverse or op == "Mul" and not divides:
+                    other = inputs[0] if inputs[1].node == inverse else inputs[1]
+                    found = self._match_mean(user, other, inverse)
+                    if found:
+                        x, output, means, beta = found
+                        if gamma is None or beta is None:
+                            output, later_gamma, later_beta = self._parameters_after(output)
+                            gamma = later_gamma if gamma is None else gamma
+                            beta = later_beta if beta is None else beta
+                        return x, output, means, gamma, beta
+                    origin = graph.origin(other)
+                    if origin in graph.variable or graph.ops[origin] == "Const":
+                        inverses.append((user, False, graph.variable.get(origin, gamma)))
+                    else:
+                        others.append((user, False, gamma))
+        return None
 
     def _match_mean(self, product, other, inverse):
         """Whether `product` is (x - mean) * inverse, or the mean's part of x * inverse + (beta - mean * inverse)."""
