@@ -121,7 +121,7 @@ def test_what_is_no_checkpoint_gets_one_line(capfd, tmp_path):
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
     (tmp_path / "empty.ckpt").write_bytes(b"")
     for name in ("nowhere.ckpt", "alone.ckpt", "cut.ckpt", "text.ckpt", "empty.ckpt", "."):
-        options = ["--steps", "0", "--restore", tmp_path / name]
+        options = ["--is-training", "placeholder", "--steps", "0", "--restore", tmp_path / name]
         # One of them by a process of its own.
         process = run_tutorial(*options) if name == "cut.ckpt" else in_process(capfd, "run_tutorial.py", *options)
         assert process.returncode == 2, name
