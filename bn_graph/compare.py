@@ -186,10 +186,11 @@ class Imported:
         """One of its end points: batch_x, batch_y, keep_prob, train_loss, train_op and so on."""
         return self.graph.get_collection(f"tutorial/{name}")[0]
 
-    def train(self, splits, progress=None, nudge=None):
+    def train(self, splits, progress=None, nudge=None, evaluate=True):
         """Trains it as `bn_graph.train` trains the port, and returns a `TrainingRecord`.
 
         `nudge`: a RandomState that moves each initial weight by -1, 0 or +1 unit in the last place.
+        `evaluate`: False leaves out validation and test, for those who look at the losses only.
         """
         config, end = self.config, self.end
         record = TrainingRecord(config, split=splits.how, data=splits.source)
@@ -206,11 +207,12 @@ class Imported:
                 _, loss, accuracy = session.run(step_fetches, feed)
                 record.train_loss.append(float(loss))
                 record.train_accuracy.append(float(accuracy))
-                if step % config.eval_every == 0:
+                if evaluate and step % config.eval_every == 0:
                     record.valid_step.append(step)
                     record.valid_accuracy.append(float(session.run(end("valid_accuracy"), valid_feed)))
                     record.learning_rate.append(float(session.run(end("learning_rate"))))
-            record.test_accuracy = float(session.run(end("test_accuracy"), test_feed))
+            if evaluate:
+                record.test_accuracy = float(session.run(end("test_accuracy"), test_feed))
         return record
 
     def _nudge(self, session, nudge):

@@ -1,6 +1,8 @@
 import dataclasses
+import functools
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +47,19 @@ def compare_with_notebook(*arguments, **options):
     return run(sys.executable, ROOT / "scripts" / "compare_with_notebook.py", *arguments, **options)
 
 
+def in_process(capfd, script, *arguments):
+    """Runs a command of scripts/ in this process, which has TensorFlow already: importing it takes a new one seconds.
+
+    Returns the finished process that it would have been; what C++ prints is in its stderr too. The import and the end
+    of Python are left out, so let one call of each kind be a process of its own.
+    """
+    capfd.readouterr()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", [script, *map(str, arguments)])
+        runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
+    return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, *capfd.readouterr())
+
+
 def run_python(program, **options):
     """Runs a Python program of its own process. What it asserts, the test asserts."""
     process = run(sys.executable, "-c", program, **options)
@@ -72,19 +87,47 @@ def original(mnist):
     return split(mnist, "original")
 
 
+@pytest.fixture(scope="session")
+def few(original):
+    """The same with one row to validate and one to test, for tests that do neither.
+
+    All rows are constants of 60 MB in a graph of three towers, which take longer than to train it for 100 steps.
+    """
+    return original._replace(
+        **{f"{part}_{axis}": getattr(original, f"{part}_{axis}")[:1] for part in ("valid", "test") for axis in "Xy"}
+    )
+
+
+@pytest.fixture(scope="session")
+def recorded_runs(tmp_path_factory):
+    """Repeats a recorded run by the command, once however often it is asked for.
+
+    A function from its name to the finished process and the record, as JSON says it.
+    """
+
+    @functools.cache
+    def repeat(name):
+        path = tmp_path_factory.mktemp("run") / "record.json"
+        process = run_tutorial(*RECORDED[name], "--split", "original", "--seed", "1", "--record", path)
+        assert process.returncode == 0, process.stderr
+        return process, json.loads(path.read_text())
+
+    return repeat
+
+
 @pytest.fixture(scope="session", params=RECORDED)
-def recorded_run(request, tmp_path_factory):
-    """A recorded run repeated by the command: its name, the finished process and its record, as JSON says it."""
-    path = tmp_path_factory.mktemp("run") / "record.json"
-    process = run_tutorial(*RECORDED[request.param], "--split", "original", "--seed", "1", "--record", path)
-    assert process.returncode == 0, process.stderr
-    return request.param, process, json.loads(path.read_text())
+def recorded_run(request, recorded_runs):
+    """A recorded run repeated by the command: its name, the finished process and its record."""
+    return request.param, *recorded_runs(request.param)
 
 
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory):
-    """A comparison by the command, with two seeds: the finished process, the folder and the JSON."""
-    folder = tmp_path_factory.mktemp("comparison") / "new" / "folder"
+    """A comparison by the command, with two seeds: the finished process, the folder and the JSON.
+
+    The gate names a folder where it is kept, for the tests in a browser that come after it.
+    """
+    folder = Path(os.environ.get("KEEP_COMPARISON") or tmp_path_factory.mktemp("comparison")) / "new" / "folder"
     process = compare_with_notebook("--seeds", "2", "--out", folder)
     assert process.returncode == 0, process.stderr
     return process, folder, json.loads((folder / "comparison.json").read_text())

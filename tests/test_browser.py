@@ -1,6 +1,9 @@
 """The report in Debian's Chromium. Not run by default: python -m pytest -m browser"""
 
+import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,16 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def browser(comparison, tmp_path_factory):
+def report(request):
+    """A comparison's folder and JSON: the one that the gate's other tests kept, or a new one."""
+    if "KEEP_COMPARISON" not in os.environ:
+        return request.getfixturevalue("comparison")[1:]
+    folder = Path(os.environ["KEEP_COMPARISON"], "new", "folder")
+    return folder, json.loads((folder / "comparison.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def browser(report, tmp_path_factory):
     """Chromium with the report open."""
     from selenium import webdriver
 
@@ -30,7 +42,7 @@ def browser(comparison, tmp_path_factory):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     try:
-        driver.get((comparison[1] / "report.html").as_uri())
+        driver.get((report[0] / "report.html").as_uri())
         yield driver
     finally:
         driver.quit()
@@ -49,8 +61,8 @@ def test_every_picture_is_loaded(browser):
     assert pictures == [True] * 3
 
 
-def test_the_tables_are_complete(browser, comparison):
-    found = comparison[2]
+def test_the_tables_are_complete(browser, report):
+    found = report[1]
     rows = browser.execute_script(
         "return Object.fromEntries([...document.querySelectorAll('table')].map(t => [t.id, t.tBodies[0].rows.length]))"
     )

@@ -221,12 +221,28 @@ def test_accuracies_away_from_the_recorded_ones_break_the_rule():
 
 
 def test_a_port_with_bessels_correction_is_found_out(tmp_path):
-    """fused=True averages the variance with Bessel's correction: the loss of training is the same, one step is not."""
+    """fused=True averages the variance with Bessel's correction: the loss of training is the same, one step is not.
+
+    The rules look at the first run of each page. So the runs of other seeds and of the other split, half of the work,
+    are not trained here, but take the first one's record with another test accuracy; `comparison` trains them.
+    """
     (tmp_path / "sitecustomize.py").write_text(
-        "import functools, wrapt\n"
+        "import dataclasses, functools, wrapt\n"
         "@wrapt.when_imported('bn_graph.graph')\n"
         "def bessel(graph):\n"
         "    graph.batch_norm = functools.partial(graph.batch_norm, fused=True)\n"
+        "@wrapt.when_imported('bn_graph.compare')\n"
+        "def first_runs(compare):\n"
+        "    trained, runs = compare.trained, {}\n"
+        "    def once(tutorial, *arguments):\n"
+        "        config = tutorial.config\n"
+        "        if config.updates not in runs:\n"
+        "            runs[config.updates] = trained(tutorial, *arguments)\n"
+        "            return runs[config.updates]\n"
+        "        record, right = runs[config.updates]\n"
+        "        accuracy = record.test_accuracy - config.seed / 10000\n"
+        "        return dataclasses.replace(record, config=config, test_accuracy=accuracy), right\n"
+        "    compare.trained = once\n"
     )
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     out = tmp_path / "out"
