@@ -109,8 +109,8 @@ def audit_graph(graph, train_op=None, loss=None, num_steps=None):
     Args:
         graph: a `tf.Graph` (compat.v1), a GraphDef, a MetaGraphDef, or a path: a MetaGraph (.meta), a GraphDef (.pb,
             .pbtxt), the folder of a SavedModel, or a checkpoint, with its .meta beside it where there is one.
-        train_op: the op that trains, or its name. By default those in the collection TRAIN_OP and whatever depends on
-            them; without that collection, whatever runs an optimizer.
+        train_op: the op that trains, or its name, or a list of several. By default those in the collection TRAIN_OP and
+            whatever depends on them; without that collection, whatever runs an optimizer.
         loss: the tensor that is minimised, or its name; for graphs in which no train op can be found.
         num_steps: int, how many training steps there will be; without it slow averages are not judged.
 
@@ -125,14 +125,17 @@ def audit_graph(graph, train_op=None, loss=None, num_steps=None):
     collected = gc.isenabled()
     gc.disable()
     try:
-        return _Audit(source, _op_name(train_op), _op_name(loss), num_steps).report()
+        return _Audit(source, _op_names(train_op), _op_names(loss), num_steps).report()
     finally:
         if collected:
             gc.enable()
 
 
-def _op_name(op):
-    return None if op is None else node_name(op if isinstance(op, str) else op.name)
+def _op_names(ops):
+    if ops is None:
+        return []
+    ops = ops if isinstance(ops, list | tuple) else [ops]
+    return [node_name(op if isinstance(op, str) else op.name) for op in ops]
 
 
 class _Audit:
@@ -187,14 +190,15 @@ class _Audit:
 
     # What trains
 
-    def _named(self, name, what):
-        if name is not None and name not in self.graph.number:
-            known = self._names(self._collected(_KEYS.TRAIN_OP)) or get_close_matches(name, self.graph.names)
-            found = f"; it has {_listed(known)}" if known else ""
-            raise InputError(
-                f"{self.subject}: expected the name of the {what}, found {name!r}, which is no op there{found}"
-            )
-        return None if name is None else self.graph.number[name]
+    def _named(self, names, what):
+        for name in names:
+            if name not in self.graph.number:
+                known = self._names(self._collected(_KEYS.TRAIN_OP)) or get_close_matches(name, self.graph.names)
+                found = f"; it has {_listed(known)}" if known else ""
+                raise InputError(
+                    f"{self.subject}: expected the name of the {what}, found {name!r}, which is no op there{found}"
+                )
+        return {self.graph.number[name] for name in names}
 
     def _collected(self, key):
         return [self.graph.number[name] for name in self.collections.get(key, ()) if name in self.graph.number]
@@ -206,15 +210,15 @@ class _Audit:
         steps = [node for node, op in enumerate(graph.ops) if is_optimizer_op(op)] + self._assigned_steps()
         collected = {*self._collected(_KEYS.TRAIN_OP), *steps}
         # A train op that nobody named may be a group around the collected one.
-        roots = {train_op} if train_op is not None else graph.descendants(collected)
+        roots = train_op or graph.descendants(collected)
         self.roots, self.run = roots, graph.ancestors(roots)
         self.steps = [node for node in steps if node in self.run]
         self.parameters = {variable for node in self.steps for variable in self._targets(node)}
         self.has_train_op = bool(roots)
-        self.trains = self.has_train_op or loss is not None
+        self.trains = self.has_train_op or bool(loss)
 
         start = [t.node for node in self.steps for t in graph.inputs[node]] or list(roots)
-        start += [] if loss is None else [loss]
+        start += loss
         every = [t.node for node in steps for t in graph.inputs[node]] + start
         self.loss_of = self._behind(start, steps, cut=_STOPS)
         in_any_loss = self._behind(every, steps)

@@ -18,7 +18,12 @@ parser.add_argument(
     help="a MetaGraph (.meta), a GraphDef (.pb, .pbtxt), the folder of a SavedModel, or a checkpoint, with its .meta "
     "beside it where there is one",
 )
-parser.add_argument("--train-op", metavar="NAME", help="the op that trains (default: the collection TRAIN_OP)")
+parser.add_argument(
+    "--train-op",
+    metavar="NAME",
+    action="append",
+    help="the op that trains; may be given several times (default: the collection TRAIN_OP)",
+)
 parser.add_argument("--loss", metavar="NAME", help="the loss, where no train op can be found")
 parser.add_argument("--num-steps", metavar="N", type=int, help="how many steps are trained: judges decay")
 parser.add_argument("--json", action="store_true", help="print one JSON object")

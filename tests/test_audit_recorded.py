@@ -126,6 +126,22 @@ def test_the_port_and_the_recorded_graph_get_the_same_report(original, name):
         assert mine["variables"] == theirs["variables"]
 
 
+def test_several_train_ops_are_taken_together(corpus):
+    """A GAN has two, and each runs the updates of its own network. One alone leaves the other's to whoever runs both."""
+    path = corpus[0] / "1.15.0_gan.meta"
+    alone = audit_graph(path, train_op="g_optimizer")
+    (undecided,) = alone.undecided
+    assert (undecided.rule, undecided.layer) == ("updates-never-run", "discriminator/bn")
+    assert "d_optimizer" in undecided.message
+    both = audit_graph(path, train_op=["g_optimizer", "d_optimizer:0"])
+    assert (alone.findings, both.findings, both.undecided) == ((), (), ())
+    assert all(update["run_by_train_op"] for layer in both.layers for update in layer["updates"])
+    process = run(
+        sys.executable, ROOT / "scripts" / "audit_graph.py", path, "--train-op", "g_optimizer", "--train-op", "d"
+    )
+    assert process.returncode == 2 and "found 'd'" in process.stderr and process.stderr.count("\n") == 1
+
+
 def test_the_readme_shows_what_the_command_prints():
     process = run(sys.executable, "scripts/audit_graph.py", "bn_graph/reference/graph/page.meta", cwd=ROOT)
     assert (process.returncode, process.stderr) == (1, "")
