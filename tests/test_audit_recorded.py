@@ -127,7 +127,7 @@ def test_the_port_and_the_recorded_graph_get_the_same_report(original, name):
 
 
 def test_several_train_ops_are_taken_together(corpus):
-    """A GAN has two, and each runs the updates of its own network. One alone leaves the other's to whoever runs both."""
+    """A GAN has two, and each runs the updates of its own network. One alone leaves the rest to whoever runs both."""
     path = corpus[0] / "1.15.0_gan.meta"
     alone = audit_graph(path, train_op="g_optimizer")
     (undecided,) = alone.undecided
