@@ -16,7 +16,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from bn_graph.batch_norms import MEAN_NAME, VARIANCE_NAME, Finder, scope_of
-from bn_graph.checkpoint import read_checkpoint
+from bn_graph.checkpoint_file import Checkpoint
 from bn_graph.config import InputError
 from bn_graph.flat_graph import MERGE_OPS, SAME_VALUE_OPS, FlatGraph, Tensor, is_optimizer_op, shown
 from bn_graph.graph_file import node_name, source_of
@@ -147,9 +147,9 @@ class _Audit:
         self.findings, self.undecided = [], []
         self.has_graph = source.graph_def is not None
         self.graph = FlatGraph(source.graph_def if self.has_graph else tf.GraphDef())
-        self.saved = None
-        if source.checkpoint:
-            self.saved = {name.removesuffix(_SUFFIX): v for name, v in read_checkpoint(source.checkpoint).items()}
+        self.checkpoint = source.checkpoint and Checkpoint(source.checkpoint)
+        names = self.checkpoint.variables if self.checkpoint else ()
+        self.saved = {name.removesuffix(_SUFFIX): name for name in names}  # to the name in the checkpoint
         self.finder = Finder(self.graph)
         self.layers = sorted(self.finder.layers, key=lambda layer: min(use.node for use in layer.uses))
         self.trainable = {
@@ -183,7 +183,7 @@ class _Audit:
             self._check_constants(layer)
         if self.has_graph and not self.trains:
             self._leave_inference()
-        if self.saved is not None:
+        if self.checkpoint:
             described += self._check_checkpoint()
         findings = sorted(self.findings, key=lambda finding: SEVERITIES.index(finding.severity))
         return AuditReport(self.subject, tuple(findings), tuple(described), tuple(self.undecided))
@@ -341,7 +341,8 @@ class _Audit:
                 if not all(graph.names[source].startswith(f"{name}/") for source in controls):
                     return node
             elif graph.ops[node] == "Identity" and after.intersection(controls):
-                if any(t.node in self.after_trained & self.loss_of for t in graph.inputs[node]):
+                value = graph.inputs[node][0].node
+                if value in self.after_trained and value in self.loss_of:
                     return node
         return None
 
@@ -717,8 +718,8 @@ class _Audit:
         return found
 
     def _check_values(self, layer, names):
-        values = [self.saved[name] for name in names]
-        if len(values) != 2 or any(value.dtype.kind != "f" or not value.size for value in values):
+        values = [self._value(name) for name in names]
+        if len(values) != 2 or any(value is None for value in values):
             return
         mean, variance = values
         if np.any(mean) or not (np.all(variance == 1) or not np.any(variance)):
@@ -727,11 +728,19 @@ class _Audit:
             v for n in self._collected(_KEYS.GLOBAL_STEP) for v in self.graph.variables_of(Tensor(n, 0))
         )
         for name in steps or ("global_step",):
-            if name in self.saved and self.saved[name].size == 1 and not self.saved[name].any():
+            step = self._value(name, kinds="iu") if name in self.saved else None
+            if step is not None and not step.any():
                 self._leave("statistics-untouched", layer, "the checkpoint was saved before the first training step")
                 return
         finding = Finding("statistics-untouched", "error", layer, tuple(names), _UNTOUCHED, _FIX_UPDATES)
         self.findings.append(finding)
+
+    def _value(self, name, kinds="f"):
+        """A variable of the checkpoint, or None where it is not of the kind that it should be."""
+        shape, dtype = self.checkpoint.variables[self.saved[name]]
+        if not isinstance(dtype, np.dtype) or dtype.kind not in kinds or not math.prod(shape):
+            return None
+        return self.checkpoint.read(self.saved[name])
 
     def _leave_inference(self):
         graph = self.graph

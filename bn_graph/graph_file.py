@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 from google.protobuf import message, text_format
@@ -103,7 +104,7 @@ def _of_saved_model(path, subject):
 
 
 def _of_checkpoint(path):
-    prefix = Path(str(path).removesuffix(".index"))
+    prefix = Path(re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", str(path)))
     if not prefix.is_file() and not Path(f"{prefix}.index").is_file():
         raise InputError(f"{path}: there is no such file")
     meta_graph = Path(f"{prefix}.meta")

@@ -4,13 +4,15 @@
 """
 
 import json
+import shutil
 import sys
 import tarfile
 
 import pytest
 from conftest import PACKAGED, REFERENCE, ROOT, recorded_config, run
 
-from bn_graph import audit_graph
+from bn_graph import InputError, audit_graph
+from bn_graph.checkpoint_file import Checkpoint
 
 RULES = {
     "updates-never-run",
@@ -140,6 +142,28 @@ def test_several_train_ops_are_taken_together(corpus):
         sys.executable, ROOT / "scripts" / "audit_graph.py", path, "--train-op", "g_optimizer", "--train-op", "d"
     )
     assert process.returncode == 2 and "found 'd'" in process.stderr and process.stderr.count("\n") == 1
+
+
+def test_a_checkpoint_may_be_named_by_any_of_its_files(corpus):
+    prefix = corpus[0] / "1.15.0_ckpt_v2_untouched" / "model.ckpt-5"
+    reports = [audit_graph(f"{prefix}{end}") for end in ("", ".index", ".data-00000-of-00001")]
+    assert "statistics-untouched" in {finding.rule for finding in reports[0].findings}
+    assert reports[0].to_json() == reports[1].to_json() == reports[2].to_json()
+
+
+def test_of_a_checkpoint_only_the_statistics_are_read(corpus, tmp_path):
+    """The weights may be damaged, or gigabytes."""
+    folder = corpus[0] / "1.15.0_ckpt_v2_trained"
+    for path in folder.iterdir():
+        shutil.copy(path, tmp_path)
+    data = tmp_path / "model.ckpt-5.data-00000-of-00001"
+    clean = audit_graph(tmp_path / "model.ckpt-5")
+    weights = Checkpoint(tmp_path / "model.ckpt-5").read("net/logits/w").tobytes()
+    assert clean.clean and weights in data.read_bytes()
+    data.write_bytes(data.read_bytes().replace(weights, bytes(len(weights))))
+    with pytest.raises(InputError):
+        Checkpoint(tmp_path / "model.ckpt-5").read_all()
+    assert audit_graph(tmp_path / "model.ckpt-5").to_json() == clean.to_json()
 
 
 def test_the_readme_shows_what_the_command_prints():
