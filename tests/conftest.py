@@ -36,7 +36,7 @@ def recorded_config(name, **changes):
 def run(*command, env=None, **options):
     """Runs a command and returns the finished process, its output as text."""
     env = {**os.environ, **(env or {})}
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=300, **options)
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=600, **options)
 
 
 def run_tutorial(*arguments, **options):
