@@ -18,7 +18,7 @@ import numpy as np
 from bn_graph.batch_norms import MEAN_NAME, VARIANCE_NAME, Finder, scope_of
 from bn_graph.checkpoint_file import Checkpoint
 from bn_graph.config import InputError
-from bn_graph.flat_graph import MERGE_OPS, SAME_VALUE_OPS, FlatGraph, Tensor, is_optimizer_op, shown
+from bn_graph.flat_graph import LOOP_OPS, MERGE_OPS, SAME_VALUE_OPS, FlatGraph, Tensor, is_optimizer_op, shown
 from bn_graph.graph_file import node_name, source_of
 from bn_graph.tf1 import tf
 
@@ -28,6 +28,7 @@ _SAVE_OPS = {"SaveV2": 3, "Save": 2, "SaveSlices": 3}  # where the saved tensors
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of every variable in a checkpoint that TensorFlow 2 wrote
 _STOPS = ("StopGradient", "PreventGradient")
 _TRAINING_NAME = re.compile(r"(^|/)(is_?train(ing)?|train(ing)?|phase_train|train_phase|training_phase)(_\d+)?$", re.I)
+_GRADIENT_NAME = re.compile(r"(^|/)gradients(_\d+)?/")
 _LEFT = 0.01  # a moving average that still holds more of its start than this is called slow
 _FEW = 8  # values per channel; the variance of fewer is mostly noise
 
@@ -143,7 +144,7 @@ class _Audit:
 
     def __init__(self, source, train_op, loss, num_steps):
         self.subject, self.num_steps = source.subject, num_steps
-        self.collections = source.collections
+        self.collections, self.saver = source.collections, source.saver
         self.findings, self.undecided = [], []
         self.has_graph = source.graph_def is not None
         self.graph = FlatGraph(source.graph_def if self.has_graph else tf.GraphDef())
@@ -210,6 +211,7 @@ class _Audit:
         steps = [node for node, op in enumerate(graph.ops) if is_optimizer_op(op)] + self._assigned_steps()
         collected = {*self._collected(_KEYS.TRAIN_OP), *steps}
         # A train op that nobody named may be a group around the collected one.
+        self.named = bool(train_op)
         roots = train_op or graph.descendants(collected)
         self.roots, self.run = roots, graph.ancestors(roots)
         self.steps = [node for node in steps if node in self.run]
@@ -241,9 +243,13 @@ class _Audit:
             node
             for variable in sorted(self.trainable - self.moving)
             for node in self.finder.assignments.get(variable, ())
-            if "Sub" in graph.ops[node]
-            or "Add" in graph.ops[node]
-            or variable in self.finder.variables_read(graph.inputs[node][1])
+            # A copy that follows other variables is no step.
+            if self.finder.holds_data(graph.inputs[node][1])
+            and (
+                "Sub" in graph.ops[node]
+                or "Add" in graph.ops[node]
+                or variable in self.finder.variables_read(graph.inputs[node][1])
+            )
         ]
 
     def _behind(self, nodes, steps, cut=()):
@@ -334,7 +340,7 @@ class _Audit:
         """An op that somebody made in order to run updates beside the train op: a group, or a loss that waits."""
         graph = self.graph
         after = graph.descendants(updates)
-        for node in sorted(after - self._after_step):
+        for node in sorted((after - self._after_step) & self._other_steps if self.named else after - self._after_step):
             name, controls = graph.names[node], list(graph.waits_for(node))
             if graph.ops[node] == "NoOp" and not graph.inputs[node] and not graph.waiters[node]:
                 # ExponentialMovingAverage.apply makes a group of its own, around what it has made itself.
@@ -345,6 +351,12 @@ class _Audit:
                 if value in self.after_trained and value in self.loss_of:
                     return node
         return None
+
+    @functools.cached_property
+    def _other_steps(self):
+        """What runs optimizers that the train op does not run."""
+        steps = [node for node, op in enumerate(self.graph.ops) if is_optimizer_op(op) and node not in self.run]
+        return self.graph.descendants(steps)
 
     @functools.cached_property
     def _after_step(self):
@@ -361,6 +373,8 @@ class _Audit:
                     "The training tower normalises by the moving statistics and trains gamma or beta on top of them: "
                     "is_training is False where it should be True."
                 )
+            elif any(self.run & self._moved_otherwise(variable) for variable in layer.statistics):
+                return  # averages that follow something else than a batch norm
             else:
                 message = (
                     "The layer is frozen: its training tower normalises by the moving statistics. That is right only "
@@ -372,6 +386,12 @@ class _Audit:
                 message = "The branches are exchanged: where is_training is True, the moving statistics are used."
                 self._find("wrong-statistics", "error", layer, [node], message, _FIX_BRANCHES)
 
+    def _moved_otherwise(self, variable):
+        """What assigns a moving statistic, and takes no batch norm's statistics."""
+        return set(self.finder.assignments.get(variable, ())) - {
+            update.node for update in self.finder.updates.get(variable, ()) if update.uses
+        }
+
     def _check_evaluation_statistics(self, layer):
         selectors = self._selectors(layer)
         wrong = [
@@ -379,6 +399,8 @@ class _Audit:
             for use, kind, conditions in self._usages(layer, "evaluation")
             if kind == "batch" and not conditions & selectors
         ]
+        if not layer.statistics and all(self._in_loop(use) for use in layer.uses):
+            return  # a map over the rows, each normalised by itself
         if wrong:
             evidence = [node for use in wrong for node in (use.node, *sorted(use.reductions - {use.node}))]
             message = (
@@ -386,6 +408,9 @@ class _Audit:
                 "what else is in the batch: is_training is True where it should be False."
             )
             self._find("wrong-statistics", "error", layer, evidence, message, _FIX_EVALUATION)
+
+    def _in_loop(self, use):
+        return any(self.graph.ops[node] in LOOP_OPS for node, _ in use.conditions)
 
     def _check_default(self, layer):
         graph, selectors = self.graph, self._selectors(layer)
@@ -425,7 +450,7 @@ class _Audit:
                 for node, value in selectors
             ):
                 wrong.append(update.node)
-            elif update.conditions & selectors or {node for node, _ in update.chosen} & predicates:
+            elif update.conditions & selectors or update.depends_on & predicates:
                 continue  # runs in the training branch, or changes nothing in the other
             elif update.node in self._run_by_evaluation or (selectors and update.node in self._run_by_choosing):
                 wrong.append(update.node)
@@ -455,7 +480,8 @@ class _Audit:
         while stack:
             for user in graph.consumers[stack.pop()]:
                 # In-place updates are often waited for behind the result.
-                if (graph.ops[user] in SAME_VALUE_OPS or graph.ops[user] in MERGE_OPS) and user not in outputs:
+                handed_on = graph.ops[user] in SAME_VALUE_OPS or graph.ops[user] in MERGE_OPS
+                if handed_on and user not in outputs and not _GRADIENT_NAME.search(graph.names[user]):
                     outputs.add(user)
                     stack.append(user)
         found = graph.ancestors(outputs)
@@ -464,24 +490,33 @@ class _Audit:
     def _check_sharing(self, layer):
         """An evaluation copy whose moving statistics are its own, and are never updated."""
         own = set(layer.statistics)
-        if {use.role for use in layer.uses} != {"evaluation"} or not own or own & set(self.finder.assignments):
+        if not own or {use.role for use in layer.uses} != {"evaluation"}:
+            return
+        if any(self._kept_up_to_date(variable) for variable in own):
             return
         for key in self._likeness(layer):
             for other in self._trained_by_likeness.get(key, ()):
                 if other.statistics and not own & set(other.statistics):
                     message = (
-                        "The evaluation copy has moving statistics of its own, which nothing updates; training updates "
-                        "those of its own copy."
+                        "The evaluation copy has moving statistics of its own, which training does not update: it "
+                        "updates those of its own copy."
                     )
                     evidence = [*layer.statistics, *other.statistics]
                     self._find("unshared-towers", "error", layer, evidence, message, _FIX_UNSHARED)
                     return
 
+    def _kept_up_to_date(self, variable):
+        """Whether the train op assigns a variable anything but what an evaluation tower says."""
+        by_evaluation = {u.node for u in self.finder.updates.get(variable, ()) if u.uses and _only_evaluation(u)}
+        assigned = set(self.finder.assignments.get(variable, ())) - by_evaluation
+        return bool(assigned & self.run if self.has_train_op else assigned)
+
     def _likeness(self, layer):
         """What the copies of a layer have in common: a parameter, the weights in front, or name and size."""
         keys = [("parameter", variable) for variable in (layer.gamma, layer.beta) if variable is not None]
         keys += [("weights", weights) for use in layer.uses if (weights := self.finder.weights(use))]
-        return [*keys, ("name", re.sub(r"_\d+(?=/|$)", "", layer.name), self._size(layer))]
+        size = self._size(layer.statistics[0]) if layer.statistics else None
+        return [*keys, ("name", re.sub(r"_\d+(?=/|$)", "", layer.name), size)]
 
     @functools.cached_property
     def _trained_by_likeness(self):
@@ -492,8 +527,8 @@ class _Audit:
                     found.setdefault(key, []).append(layer)
         return found
 
-    def _size(self, layer):
-        attr = self.graph.attrs[layer.statistics[0]] if layer.statistics else {}
+    def _size(self, variable):
+        attr = self.graph.attrs[variable]
         return tuple(dim.size for dim in attr["shape"].shape.dim) if "shape" in attr else None
 
     def _check_trainable(self, layer):
@@ -552,8 +587,8 @@ class _Audit:
         by_decay = {}
         for update in layer.updates:
             if update.decay is not None:
-                by_decay.setdefault(round(update.decay, 6), []).append(update.node)
-        for decay, nodes in sorted(by_decay.items()):
+                by_decay.setdefault((round(update.decay, 6), update.debiased), []).append(update.node)
+        for (decay, debiased), nodes in sorted(by_decay.items()):
             left = decay ** (self.num_steps or math.inf)
             if decay < 0.5:
                 message = (
@@ -562,7 +597,7 @@ class _Audit:
                 )
             elif decay >= 1:
                 message = "decay is 1: the moving statistics never move."
-            elif left > _LEFT:
+            elif left > _LEFT and not debiased:
                 message = (
                     f"decay is {decay:g}: after {self.num_steps} steps, {left:.0%} of the moving statistics is still "
                     "their initial values."
@@ -628,7 +663,9 @@ class _Audit:
             if graph.ops[added] in ("BiasAdd", "BiasAddV1", "Add", "AddV2"):
                 for operand in graph.inputs[added]:
                     variable = graph.variable.get(graph.origin(operand))
-                    if variable is not None:
+                    sizes = self._size(variable) if variable is not None else None
+                    # One value to a channel; what differs from place to place is not subtracted again.
+                    if sizes is not None and sum(size != 1 for size in sizes) <= 1:
                         biases[variable] = added
         if biases:
             message = (
@@ -647,22 +684,28 @@ class _Audit:
     def _check_saver(self, layer):
         missing = [variable for variable in layer.statistics if variable not in self._saved_as]
         if missing and self._companions(layer) & set(self._saved_as):
-            savers = [node for node, op in enumerate(self.graph.ops) if op in _SAVE_OPS]
-            self._find("statistics-not-saved", "error", layer, [*missing, *savers], _NOT_SAVED, _FIX_SAVER)
+            self._find("statistics-not-saved", "error", layer, [*missing, *self._savers], _NOT_SAVED, _FIX_SAVER)
 
     @functools.cached_property
     def _saved_as(self):
         """The variables that the graph's Savers save, and under which names."""
         graph, found = self.graph, {}
-        for node, op in enumerate(graph.ops):
-            if op in _SAVE_OPS:
-                names = graph.strings(graph.inputs[node][1]) if len(graph.inputs[node]) > 1 else None
-                for position, tensor in enumerate(graph.inputs[node][_SAVE_OPS[op] :]):
-                    origin = graph.origin(tensor)
-                    if origin in graph.variable:
-                        name = names[position] if names and position < len(names) else graph.names[origin]
-                        found[graph.variable[origin]] = name
+        for node in self._savers:
+            names = graph.strings(graph.inputs[node][1]) if len(graph.inputs[node]) > 1 else None
+            for position, tensor in enumerate(graph.inputs[node][_SAVE_OPS[graph.ops[node]] :]):
+                origin = graph.origin(tensor)
+                if origin in graph.variable:
+                    name = names[position] if names and position < len(names) else graph.names[origin]
+                    found[graph.variable[origin]] = name
         return found
+
+    @functools.cached_property
+    def _savers(self):
+        """The ops of the Saver that wrote the file, where it says which one, else of all that there are."""
+        graph = self.graph
+        every = [node for node, op in enumerate(graph.ops) if op in _SAVE_OPS]
+        own = graph.ancestors([graph.number[self.saver]]) if self.saver in graph.number else ()
+        return [node for node in every if node in own] or every
 
     def _companions(self, layer):
         """The variables that are saved with a layer wherever it is saved at all."""

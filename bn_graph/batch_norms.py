@@ -90,8 +90,9 @@ class Update:
     variable: int
     uses: list  # whose batch statistics it takes
     conditions: frozenset
-    chosen: frozenset  # predicates that choose what is assigned
+    depends_on: frozenset  # the nodes that the assigned value is made of, predicates that choose in it included
     decay: float | None
+    debiased: bool  # zero_debias: the average has forgotten its start from the first step on
 
 
 @dataclasses.dataclass(eq=False)
@@ -185,6 +186,8 @@ class Finder:
         if match is None:
             return None
         x, output, means, gamma, beta = match
+        if not self.holds_data(x):
+            return None  # weights that are standardised
         reductions = self._reductions_of(means) | self._reductions_of(variances)
         return Use(root, False, x, output, means, variances, gamma, beta, reductions=reductions)
 
@@ -218,6 +221,8 @@ class Finder:
                 op, inputs = graph.ops[user], graph.inputs[user]
                 if op in SAME_VALUE_OPS and inputs[0].node == inverse:
                     inverses.append((user, divides, gamma))
+                elif op in _ADD | {"Maximum"} and divides and any(graph.scalar(t) is not None for t in inputs):
+                    inverses.append((user, divides, gamma))  # sqrt(variance) + epsilon
                 elif op == "Reciprocal" and divides:
                     inverses.append((user, False, gamma))
                 elif op in _DIVIDE and divides and inputs[1].node == inverse or op == "Mul" and not divides:
@@ -246,6 +251,12 @@ class Finder:
             means = self._statistics(inputs[1])
             if means:
                 return inputs[0], product, means, None
+        if op in _ADD:  # x + (-mean)
+            for x, term in (inputs, reversed(inputs)):
+                negated = graph.origin(term)
+                means = self._statistics(graph.inputs[negated][0]) if graph.ops[negated] == "Neg" else None
+                if means:
+                    return x, product, means, None
         negative = op == "Neg"
         means = self._statistics(inputs[0] if negative else other)
         if not means:
@@ -415,6 +426,20 @@ class Finder:
                 stack += graph.inputs[node]
         return found
 
+    def holds_data(self, tensor):
+        """Whether a value is made of anything but variables and constants, as far as arithmetic goes."""
+        graph = self.graph
+        stack, seen = [tensor.node], set()
+        while stack and len(seen) < 80:
+            node = stack.pop()
+            if node in seen or node in graph.variable or graph.ops[node] == "Const":
+                continue
+            seen.add(node)
+            if graph.ops[node] not in _ARITHMETIC | ASSIGN_OPS | _REDUCE:
+                return True
+            stack += [t.node for t in graph.inputs[node]]
+        return bool(stack)
+
     def _reductions_of(self, statistics):
         found = set()
         for statistic in statistics:
@@ -423,16 +448,26 @@ class Finder:
         return frozenset(found)
 
     def _over_the_batch(self, node):
-        graph = self.graph
-        inputs = graph.inputs[node]
-        axes = graph.constant(inputs[1])
-        if axes is None or axes.dtype.kind != "i":
+        values, axes = self.graph.inputs[node]
+        rank = self.rank(values)
+        if rank == 1:  # one row
             return False
-        axes = axes.reshape(-1).tolist()
-        if 0 in axes:
-            return True
-        rank = self.rank(inputs[0])
-        return rank is not None and -rank in axes
+        axes = self._axes(axes)
+        return 0 in axes or (rank is not None and -rank in axes)
+
+    def _axes(self, tensor, depth=0):
+        """The axes of a reduction, as far as they are constants: tf.range(rank - 1) begins with its first one."""
+        graph = self.graph
+        node = graph.origin(tensor)
+        values = graph.constant(tensor)
+        if values is not None:
+            return values.reshape(-1).tolist() if values.dtype.kind == "i" else []
+        if depth > 3 or graph.ops[node] not in ("Range", "Pack", "ConcatV2") or not graph.inputs[node]:
+            return []
+        if graph.ops[node] == "Range":
+            return self._axes(graph.inputs[node][0], depth + 1)
+        parts = graph.inputs[node][: -1 if graph.ops[node] == "ConcatV2" else None]
+        return [axis for part in parts[:8] for axis in self._axes(part, depth + 1)]
 
     def shape(self, tensor):
         """The static shape of a tensor as a list, None for what is not known; None where nothing is."""
@@ -482,7 +517,7 @@ class Finder:
         return True
 
     def _slice(self, value):
-        """What an assigned value is made of: (nodes, reductions, predicates that choose in it, variables read)."""
+        """What an assigned value is made of: (nodes, reductions, variables read)."""
         graph = self.graph
         reductions, chosen, read = set(), set(), set()
         stack, seen = [value], set()
@@ -503,20 +538,20 @@ class Finder:
             elif op in FUSED_OPS:
                 reductions.add(node)
             elif op in MERGE_OPS:
-                chosen |= {c for t in inputs for c in graph.condition_of(t)} - graph.conditions[node]
+                chosen |= {c for t in inputs for c, _ in graph.condition_of(t) - graph.conditions[node]}
                 stack += inputs
             elif op in SELECT_OPS:
-                chosen |= {graph.predicate(inputs[0], value) for value in (True, False)}
+                chosen.add(graph.predicate(inputs[0], True)[0])
                 stack += inputs[1:]
             elif op in _ARITHMETIC | ASSIGN_OPS | _REDUCE:
                 stack += inputs
             elif op in SWITCH_OPS:
                 stack.append(inputs[0])
-        return {t.node for t in seen}, reductions, frozenset(chosen), read
+        return {t.node for t in seen} | chosen, reductions, read
 
     def variables_read(self, value):
         """The variables that a value is made of, through arithmetic only."""
-        return self._slice(value)[3]
+        return self._slice(value)[2]
 
     def _find_updates(self):
         """Which assignments take the batch statistics of which uses."""
@@ -533,17 +568,16 @@ class Finder:
             if variable in parameters:
                 continue
             for node in assignments:
-                nodes, reductions, chosen, _ = self._slice(graph.inputs[node][1])
+                nodes, reductions, _ = self._slice(graph.inputs[node][1])
                 uses = list(dict.fromkeys(use for r in sorted(reductions) for use in by_reduction.get(r, ())))
                 if not uses and variable not in moving:
                     continue
-                decay = self._decay(node, variable, leaves)
-                update = Update(node, variable, uses, graph.conditions[node], chosen, decay)
-                update.nodes = nodes
+                decay, debiased = self._decay(node, variable, leaves)
+                update = Update(node, variable, uses, graph.conditions[node], frozenset(nodes), decay, debiased)
                 self.updates.setdefault(variable, []).append(update)
 
     def _decay(self, node, variable, leaves):
-        """What an assignment keeps of the old value: its result where that is 1 and the batch's statistic is 0."""
+        """(decay, debiased). decay is what is left of the old value: the result where that is 1 and the new one 0."""
         graph = self.graph
         kept = self._kept(node, variable, leaves)
         if kept is None:  # zero_debias averages in a variable of its own
@@ -551,8 +585,8 @@ class Finder:
                 if graph.ops[biased] in ASSIGN_OPS:
                     other = graph.origin(graph.inputs[biased][0])
                     if graph.names[other].endswith("/biased") and other in graph.variable:
-                        return self._kept(biased, graph.variable[other], leaves)
-        return kept
+                        return self._kept(biased, graph.variable[other], leaves), True
+        return kept, False
 
     def _kept(self, node, variable, leaves):
         value = self._evaluate(self.graph.inputs[node][1], variable, leaves, {})
@@ -632,10 +666,19 @@ class Finder:
                 own = [("constant", s.node) for s in use.variance]
             if not own:
                 continue
+            if not self._is_batch_norm(use):
+                continue
             # The moving variance, where there is one, tells layers apart.
             key = next((v for v in own if self._variance_like(v)), own[0])
             by_key.setdefault(key, []).append((use, own))
         return [self._layer(members, by_name) for members in by_key.values()]
+
+    def _is_batch_norm(self, use):
+        """Whether it is one; else it is an input that is standardised by running statistics."""
+        if use.fused or use.gamma is not None or use.beta is not None:
+            return True
+        names = {self.graph.names[node] for node in use.moving()}
+        return any(s.kind != "moving" for s in use.variance) or any(MEAN_NAME.search(name) for name in names)
 
     def _known(self, variables):
         normal = [v for v in variables if v in self._is_mean or v in self._is_variance]
@@ -658,9 +701,9 @@ class Finder:
                     indices = self._fused_indices(update)
                     if indices:
                         return "variance" if 2 in indices else "mean"
-                if any(s.node in update.nodes for s in use.variance):
+                if any(s.node in update.depends_on for s in use.variance):
                     return "variance"
-                if any(s.node in update.nodes for s in use.mean):
+                if any(s.node in update.depends_on for s in use.mean):
                     return "mean"
         return "variance" if VARIANCE_NAME.search(self.graph.names[variable]) else "mean"
 
@@ -668,7 +711,7 @@ class Finder:
         graph = self.graph
         return {
             t.index
-            for node in update.nodes
+            for node in update.depends_on
             for t in graph.inputs[node]
             if graph.ops[t.node] in FUSED_OPS and t.index in (1, 2)
         }
@@ -719,11 +762,11 @@ class Finder:
         if name == graph.names[named]:  # a variable without a scope
             name = scope_of(re.sub(r"/batchnorm(_\d+)?/", "/", graph.names[uses[0].node]))
         updates = [u for v in (mean, variance) if v is not None for u in self.updates.get(v, ())]
-        unused = []
+        unused, scopes = [], {name, *(graph.names[v].rpartition("/")[0] for v in (mean, variance) if v is not None)}
         for part, used in (("gamma", gamma), ("beta", beta)):
-            variable = by_name.get(f"{name}/{part}")
-            if used is None and variable is not None and not self._read(variable):
-                unused.append(variable)
+            variables = [by_name.get(f"{scope}/{part}".lstrip("/")) for scope in sorted(scopes)]
+            if used is None:
+                unused += [v for v in dict.fromkeys(variables) if v is not None and not self._read(v)]
         return BatchNorm(name, uses, mean, variance, gamma, beta, updates, unused)
 
     def _read(self, variable):

@@ -68,6 +68,9 @@ _FEWEST_INPUTS = {
 
 CONTROL_GROUP = "ControlGroup"  # no op of TensorFlow: stands for many control edges, and has conditions as a NoOp has
 _LARGE_GROUP = 8
+_LOOPS = -1  # no output of a While: the predicate that it goes on by
+LOOP_OPS = {"LoopCond", "While", "StatelessWhile"}
+_COMPARE = {"Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual", "LogicalAnd", "LogicalOr"}
 
 # Which attributes of a calling op name functions, and how it chooses between them.
 _CALLS = {
@@ -133,6 +136,7 @@ class FlatGraph:
         self.unfollowed = []
         self._library = {function.signature.name: function for function in graph_def.library.function}
         self._own = len(graph_def.node)
+        self._alike = {}  # what a predicate compares, to the first node that does
         self._call_conditions = {}  # node to the conditions of the branch that it was copied from
         self._build(graph_def)
         del self._library
@@ -265,6 +269,8 @@ class FlatGraph:
             if chooses:
                 value = branch if op.endswith("Case") else branch == 0
                 inside = self._with(conditions, (predicate, value))
+            elif loops:
+                inside = self._with(conditions, (Tensor(call, _LOOPS), True))
             results, did = self._copy(call, name, arguments, inside, stack, depth, pending)
             returned.append([self._make(call, f"{name}/{k}", "Identity", [r], inside) for k, r in enumerate(results)])
             effects += did
@@ -459,7 +465,18 @@ class FlatGraph:
             elif self.ops[node] not in SAME_VALUE_OPS:
                 break
             tensor = self.inputs[node][0]
-        return self.variable.get(tensor.node, tensor.node), value
+        return self._first_alike(tensor.node), value
+
+    def _first_alike(self, node, depth=0):
+        """The first node that compares the same in the same way: predicates are often made anew for each layer."""
+        node = self.variable.get(node, node)
+        if self.ops[node] == "Const" and "value" in self.attrs[node]:
+            key = self.attrs[node]["value"].tensor.SerializeToString()[:1000]
+        elif self.ops[node] in _COMPARE and depth < 4:
+            key = (self.ops[node], *(self._first_alike(self.origin(tensor), depth + 1) for tensor in self.inputs[node]))
+        else:
+            return node
+        return self._alike.setdefault(key, node)
 
     def possible(self, conditions):
         """Whether conditions can hold together, given the predicates that are constants."""

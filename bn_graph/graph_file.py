@@ -29,6 +29,7 @@ class Source:
     subject: str  # what to call it
     graph_def: tf.GraphDef | None = None
     collections: dict = dataclasses.field(default_factory=dict)  # collection to names of nodes
+    saver: str | None = None  # the node that a Saver runs to save
     checkpoint: Path | None = None
 
 
@@ -70,7 +71,7 @@ def _of_meta_graph(subject, meta_graph):
                     raise InputError(f"{subject}: the collection {key} holds something that is no variable") from None
                 names.append(variable.variable_name)
             collected[key] = [node_name(name) for name in names]
-    return Source(subject, meta_graph.graph_def, collected)
+    return Source(subject, meta_graph.graph_def, collected, node_name(meta_graph.saver_def.save_tensor_name))
 
 
 def _of_path(path):
