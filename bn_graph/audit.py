@@ -506,10 +506,9 @@ class _Audit:
                     return
 
     def _kept_up_to_date(self, variable):
-        """Whether the train op assigns a variable anything but what an evaluation tower says."""
+        """Whether anything assigns a variable but what an evaluation tower says: a copy of the trained one may."""
         by_evaluation = {u.node for u in self.finder.updates.get(variable, ()) if u.uses and _only_evaluation(u)}
-        assigned = set(self.finder.assignments.get(variable, ())) - by_evaluation
-        return bool(assigned & self.run if self.has_train_op else assigned)
+        return not by_evaluation.issuperset(self.finder.assignments.get(variable, ()))
 
     def _likeness(self, layer):
         """What the copies of a layer have in common: a parameter, the weights in front, or name and size."""
