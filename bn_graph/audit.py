@@ -295,7 +295,9 @@ class _Audit:
         return tuple(dict.fromkeys(self.graph.names[node] for node in nodes))
 
     def _find(self, rule, severity, layer, evidence, message, fix):
-        self.findings.append(Finding(rule, severity, layer.name, self._names(evidence), message, fix))
+        # Of what is inside a function, the op of the graph that calls it.
+        names = tuple(dict.fromkeys(name.partition("->")[0] for name in self._names(evidence)))
+        self.findings.append(Finding(rule, severity, layer.name, names, message, fix))
 
     def _leave(self, rule, layer, message):
         self.undecided.append(Undecided(rule, layer, message))
@@ -695,7 +697,7 @@ class _Audit:
                 origin = graph.origin(tensor)
                 if origin in graph.variable:
                     name = names[position] if names and position < len(names) else graph.names[origin]
-                    found[graph.variable[origin]] = name
+                    found[graph.variable[origin]] = name.removesuffix(_SUFFIX)
         return found
 
     @functools.cached_property
@@ -746,15 +748,16 @@ class _Audit:
                     self.findings.append(finding)
             return []
         found = []
-        variances = {scope_of(name): name for name in sorted(self.saved) if VARIANCE_NAME.search(name)}
+        variances = {_scope(name): name for name in sorted(self.saved) if VARIANCE_NAME.search(name)}
         for mean in sorted(name for name in self.saved if MEAN_NAME.search(name)):
-            name = scope_of(mean)
-            variables = {"moving_mean": mean, "moving_variance": variances.get(name)}
+            scope, name = _scope(mean), scope_of(mean)
+            variables = {"moving_mean": mean, "moving_variance": variances.get(scope)}
             for part in ("gamma", "beta"):
-                variables[part] = f"{name}/{part}" if f"{name}/{part}" in self.saved else None
+                variable = f"{scope}/{part}".lstrip("/")
+                variables[part] = variable if variable in self.saved else None
             found.append({"name": name, "variables": variables, "towers": [], "updates": []})
-            if name in variances:
-                self._check_values(name, [mean, variances[name]])
+            if scope in variances:
+                self._check_values(name, [mean, variances[scope]])
         if not found and not self.layers:
             self._leave("statistics-not-saved", "", "the checkpoint names no moving statistics; its .meta would tell")
         return found
@@ -827,6 +830,10 @@ class _Audit:
                 for update in layer.updates
             ],
         }
+
+
+def _scope(name):
+    return scope_of(name) if "/" in name else ""
 
 
 def _only_evaluation(update):

@@ -641,12 +641,9 @@ class Finder:
             for update in updates:
                 for use in update.uses:
                     fed.setdefault(use, []).append(variable)
-        by_key, keys = {}, {}
-        for use in self.uses:
-            own = sorted(use.moving()) or sorted(self._known(fed.get(use, [])))
-            keys[use] = own
+        keys = {use: sorted(use.moving()) or sorted(self._known(fed.get(use, []))) for use in self.uses}
         by_name = {graph.names[node]: node for node in set(graph.variable.values())}
-        by_parameter, by_weights = {}, {}
+        by_parameter, by_weights, members = {}, {}, {}
         for use in self.uses:
             if keys[use]:
                 for parameter in (use.gamma, use.beta):
@@ -664,14 +661,14 @@ class Finder:
                 own = own or by_weights.get(self.weights(use)) or [("parameter", p) for p in parameters[:1]]
             if not own and any(s.kind == "constant" for s in use.variance):
                 own = [("constant", s.node) for s in use.variance]
-            if not own:
-                continue
-            if not self._is_batch_norm(use):
-                continue
-            # The moving variance, where there is one, tells layers apart.
-            key = next((v for v in own if self._variance_like(v)), own[0])
-            by_key.setdefault(key, []).append((use, own))
-        return [self._layer(members, by_name) for members in by_key.values()]
+            if own and self._is_batch_norm(use):
+                # Whoever shares a variable is of one layer.
+                others = {id(members[v]): members[v] for v in own if v in members}
+                joined = [*(member for group in others.values() for member in group), (use, own)]
+                for _, variables in joined:
+                    members.update(dict.fromkeys(variables, joined))
+        groups = {id(group): group for group in members.values()}
+        return [self._layer(group, by_name) for group in groups.values()]
 
     def _is_batch_norm(self, use):
         """Whether it is one; else it is an input that is standardised by running statistics."""

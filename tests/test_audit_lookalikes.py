@@ -252,3 +252,54 @@ def test_of_several_savers_the_one_that_wrote_the_file_counts(tmp_path):
     not_saved = {("statistics-not-saved", "error")}
     assert found(tmp_path / "all.meta") == set()
     assert found(tmp_path / "trainable.meta") == found(tmp_path / "trainable") == not_saved
+
+
+@pytest.mark.parametrize("forgotten", ["moving_mean", "moving_variance"])
+def test_one_statistic_that_is_never_assigned_is_found(forgotten):
+    with new_graph() as graph:
+        h = dense(inputs(16, 6), 5, "d")
+        with tf.variable_scope("bn"):
+            moving_mean, moving_variance, gamma, beta = by_hand()
+            mean, variance = tf.nn.moments(h, [0])
+            made = {"moving_variance": averaged(moving_mean, mean)} if forgotten == "moving_variance" else {}
+            made = made or {"moving_mean": averaged(moving_variance, variance)}
+            output = tf.nn.batch_normalization(h, mean, variance, beta, gamma, 1e-3)
+            tf.nn.batch_normalization(h, moving_mean, moving_variance, beta, gamma, 1e-3)
+        minimize(tf.reduce_mean(output**2), made.values())
+    (finding,) = audit_graph(graph).findings
+    assert (finding.rule, finding.layer, finding.evidence) == ("no-updates", "bn", (f"bn/{forgotten}",))
+
+
+def test_statistics_without_a_scope_and_those_of_tensorflow_2_are_found_untouched(tmp_path):
+    import tensorflow
+
+    class Layer(tensorflow.Module):
+        def __init__(self):
+            super().__init__()
+            self.gamma, self.beta = tensorflow.Variable(tensorflow.ones(5)), tensorflow.Variable(tensorflow.zeros(5))
+            self.moving_mean = tensorflow.Variable(tensorflow.zeros(5), trainable=False, name="moving_mean")
+            self.moving_variance = tensorflow.Variable(tensorflow.ones(5), trainable=False, name="moving_variance")
+
+        @tensorflow.function(input_signature=[tensorflow.TensorSpec([None, 5])])
+        def call(self, x):
+            parts = self.moving_mean, self.moving_variance, self.beta, self.gamma
+            return tensorflow.nn.batch_normalization(x, *parts, 1e-3)
+
+    layer = Layer()
+    tensorflow.saved_model.save(layer, str(tmp_path / "model"), signatures=layer.call)
+    with new_graph(), tf.Session() as session:
+        variable("moving_mean", 0.0), variable("moving_variance", 1.0)
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(tmp_path / "bare"), write_meta_graph=False)
+    assert found(tmp_path / "model") == found(tmp_path / "bare") == {("statistics-untouched", "error")}
+
+
+def test_evidence_inside_a_function_is_the_op_that_calls_it():
+    with new_graph(2) as graph:
+        h, is_training = dense(inputs(16, 6), 5, "d"), tf.placeholder(tf.bool, [], name="phase")
+        minimize(tf.reduce_mean(slim_norm(h, is_training) ** 2))
+        names = {op.name for op in graph.get_operations()}
+        kinds = {op.type for op in graph.get_operations()}
+    report = audit_graph(graph)
+    assert "If" in kinds and report.findings
+    assert all(name in names for finding in report.findings for name in finding.evidence)
