@@ -528,7 +528,7 @@ def test_small_files_that_claim_much_take_little_time_and_memory(tmp_path):
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused(tmp_path / "many", "more values than bytes")
     refused(tmp_path / "names", "names too long for the file")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
@@ -606,7 +606,7 @@ def test_damaged_checkpoints_are_refused_or_read_in_proportion(saved, tmp_path):
         except InputError as error:
             outcomes["refused"] += 1
             assert len(str(error).splitlines()) == 1
-        assert time.monotonic() - started < 5, number
+        assert time.monotonic() - started < 30, number
         shutil.rmtree(folder)
     print(outcomes)
     assert outcomes["refused"] > outcomes["read"] > 0
