@@ -549,11 +549,14 @@ class _Audit:
         return {v for n in self.steps if is_optimizer_op(self.graph.ops[n]) for v in self._targets(n)}
 
     def _check_duplicates(self, layer):
-        own = {update.node: update for update in layer.updates}
-        collected = collections.Counter(self._collected(_KEYS.UPDATE_OPS))
-        led = {node: self._leads_to(node, own) for node in collected}
-        evaluation = [n for n in led if any(u.uses and _only_evaluation(u) for u in led[n])]
-        twice = [node for node, count in collected.items() if count > 1 and led[node]]
+        evaluation, twice = {}, {}  # members of UPDATE_OPS, to their places in it
+        for update in layer.updates:
+            for place, node, count in self._collected_for.get(update.node, ()):
+                if update.uses and _only_evaluation(update):
+                    evaluation[node] = place
+                if count > 1:
+                    twice[node] = place
+        evaluation, twice = (sorted(found, key=found.get) for found in (evaluation, twice))
         by_origin = {}
         for update in layer.updates:
             if update.node in self.run and update.uses:
@@ -570,13 +573,24 @@ class _Audit:
             message = "Update ops are there twice: where both run, a step moves the averages twice."
             self._find("duplicate-updates", "warning", layer, twice, message, _FIX_DUPLICATES)
 
+    @functools.cached_property
+    def _collected_for(self):
+        """Update ops to the members of UPDATE_OPS that stand for them: (place, member, how often it is there)."""
+        own = {update.node for layer in self.layers for update in layer.updates}
+        found = {}
+        members = collections.Counter(self._collected(_KEYS.UPDATE_OPS)).items()
+        for place, (node, count) in enumerate(members):
+            for update in self._leads_to(node, own):
+                found.setdefault(update, []).append((place, node, count))
+        return found
+
     def _leads_to(self, node, own):
-        """The updates that a member of UPDATE_OPS stands for: itself, or what the cond or group that it is runs."""
+        """The update ops that a member of UPDATE_OPS stands for: itself, or what the cond or group that it is runs."""
         found, stack, seen = [], [node], set()
         while stack and len(seen) < 12:
             node = stack.pop()
             if node in own:
-                found.append(own[node])
+                found.append(node)
             elif node not in seen and self.graph.ops[node] in {"Identity", "NoOp", "ReadVariableOp", *MERGE_OPS}:
                 seen.add(node)
                 stack += [*(t.node for t in self.graph.inputs[node]), *self.graph.waits_for(node)]

@@ -572,16 +572,16 @@ class Finder:
                 uses = list(dict.fromkeys(use for r in sorted(reductions) for use in by_reduction.get(r, ())))
                 if not uses and variable not in moving:
                     continue
-                decay, debiased = self._decay(node, variable, leaves)
+                decay, debiased = self._decay(node, variable, leaves, nodes)
                 update = Update(node, variable, uses, graph.conditions[node], frozenset(nodes), decay, debiased)
                 self.updates.setdefault(variable, []).append(update)
 
-    def _decay(self, node, variable, leaves):
+    def _decay(self, node, variable, leaves, nodes):
         """(decay, debiased). decay is what is left of the old value: the result where that is 1 and the new one 0."""
         graph = self.graph
         kept = self._kept(node, variable, leaves)
         if kept is None:  # zero_debias averages in a variable of its own
-            for biased in sorted(self._slice(graph.inputs[node][1])[0]):
+            for biased in sorted(nodes):
                 if graph.ops[biased] in ASSIGN_OPS:
                     other = graph.origin(graph.inputs[biased][0])
                     if graph.names[other].endswith("/biased") and other in graph.variable:
