@@ -28,6 +28,7 @@ setup(
         "tf-slim>=1.1,<1.2",
         "numpy>=1.26,<2.6",
         "scikit-learn>=1.5,<1.10",
+        "psutil>=5.9.8,<8",  # how much memory is free
         "wrapt>=1.15,<2.6",  # mends tf-slim when it is imported; TensorFlow brings it anyway
         "tqdm>=4.66,<5",  # the progress bar
         "matplotlib>=3.8,<3.12",  # --plot

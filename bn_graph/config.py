@@ -13,6 +13,7 @@ EDITIONS = ("page", "script", "notebook")
 UPDATES = ("control_dependencies", "in_place", "collected")
 IS_TRAINING = ("bool", "placeholder")
 SPLITS = ("stratified", "original")
+ENGINES = ("session", "in_graph")
 LARGEST_SEED = 2**31 - 2  # TensorFlow takes seeds modulo 2**31 - 1: a larger one would be another's twin
 
 

@@ -1,12 +1,12 @@
 """The 70 000 digits: where they come from, their order, and how the tutorial splits them.
 
-numpy and scikit-learn only. Every source gives the digits in the order of mldata's 'MNIST original', the file that
-the tutorial downloaded and that is gone: LeCun's 60 000 sorted by digit, then his 10 000 sorted by digit.
+numpy and scikit-learn only; psutil says how much memory is free. Every source gives the digits in the order of mldata's
+'MNIST original', the file that the tutorial downloaded and that is gone: LeCun's 60 000 sorted by digit, then his
+10 000 sorted by digit.
 """
 
 import gzip
 import hashlib
-import io
 import math
 import os
 import struct
@@ -22,28 +22,81 @@ from bn_graph.config import SPLITS, InputError
 NUM_FEATURES = 28 * 28
 NUM_CLASSES = 10
 
-_EMBEDDED = Path(__file__).parent / "data" / "mnist.npz"
+_DATA = Path(__file__).parent / "data"
+_EMBEDDED = _DATA / "mnist.npz"
 _EMBEDDED_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
+_KEPT_SPLIT_OF = "335cca9e885f1e8e2df6da7e5a1033c4f3c31b421b41eb5e7b83f14d28b35366"
+_KEPT_SPLIT = _DATA / "split.npz"  # of the labels of this digest
 _PARTS = ("x_train", "y_train", "x_test", "y_test")
 _IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+class Rows:
+    """Rows of images, to be read like an ndarray [rows, 784]. They are gathered when they are asked for.
+
+    An index of any kind that numpy knows gives an ndarray; np.asarray gives them all. Until then nothing is copied, so
+    that the float32 images of a training set, four times its pixels, are never in memory together.
+
+    Args:
+        images: uint8 [any, 784], or `Rows`; or a list of uint8 arrays that count as one behind the other.
+        rows: int64 [rows], which of them these are, in this order.
+        dtype: what the pixels, 0 to 255, are given out as.
+    """
+
+    def __init__(self, images, rows, dtype):
+        if isinstance(images, Rows):
+            images, rows = images._parts, images._rows[rows]
+        self._parts = images if isinstance(images, list) else [images]
+        self._rows = rows
+        self.dtype = np.dtype(dtype)
+        self.shape = (len(rows), NUM_FEATURES)
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, index):
+        if isinstance(index, tuple):
+            return self[index[0]][(..., *index[1:])]
+        return self.pixels(index).astype(self.dtype, copy=False)
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def pixels(self, index=slice(None)):
+        """The same as uint8."""
+        asked = self._rows[index]
+        rows = np.ravel(asked)
+        if len(self._parts) == 1:
+            pixels = self._parts[0][rows]
+        else:
+            pixels = np.empty((len(rows), NUM_FEATURES), np.uint8)
+            start = 0
+            for part in self._parts:
+                here = (rows >= start) & (rows < start + len(part))
+                pixels[here] = part[rows[here] - start]
+                start += len(part)
+        return pixels.reshape(*np.shape(asked), NUM_FEATURES)
 
 
 class Mnist(NamedTuple):
     """Digits in the order of 'MNIST original'."""
 
-    data: np.ndarray  # uint8 [70000, 784]: pixels 0 to 255
+    data: np.ndarray  # uint8 [70000, 784]: pixels 0 to 255; `Rows` where memory does not hold them
     target: np.ndarray  # float64 [70000]: the digit, 0.0 to 9.0
     source: str  # what `load_mnist` was asked for
 
 
 class Splits(NamedTuple):
-    """What the tutorial trains, validates and tests on. X is float32 [rows, 784], y is one-hot float32 [rows, 10]."""
+    """What the tutorial trains, validates and tests on. X is float32 [rows, 784], y is one-hot float32 [rows, 10].
 
-    train_X: np.ndarray
+    Each X may be an ndarray as well, for those who replace it.
+    """
+
+    train_X: Rows
     train_y: np.ndarray
-    valid_X: np.ndarray
+    valid_X: Rows
     valid_y: np.ndarray
-    test_X: np.ndarray
+    test_X: Rows
     test_y: np.ndarray
     train_rows: np.ndarray  # int64: which rows of `Mnist` these are, in this order
     valid_rows: np.ndarray
@@ -62,14 +115,15 @@ def load_mnist(source="embedded"):
         a path to a folder of LeCun's four IDX files, plain or .gz.
         a path to a .mat file in the layout of mldata's mnist-original.mat: data [784, 70000], label [1, 70000].
 
-    Files of other data with images of 28 x 28 and labels 0 to 9 (Fashion-MNIST, say) may have any number of rows.
+    Files of other data with images of 28 x 28 and labels 0 to 9 (Fashion-MNIST, say) may have any number of rows. Where
+    the free memory does not hold them, plain IDX files are read row by row as they are needed; others are refused.
     Raises `InputError`, which names the file and what is wrong with it. Nothing is ever unpickled.
     """
     if source == "embedded":
-        content = _read(_EMBEDDED)
-        if hashlib.sha256(content).hexdigest() != _EMBEDDED_SHA256:
-            raise InputError(f"{_EMBEDDED}: damaged: its SHA-256 is not {_EMBEDDED_SHA256}; install bn_graph again")
-        data, target = _in_original_order(*_npz(content, _EMBEDDED))
+        with _open(_EMBEDDED) as file:
+            if hashlib.sha256(file.read()).hexdigest() != _EMBEDDED_SHA256:
+                raise InputError(f"{_EMBEDDED}: damaged: its SHA-256 is not {_EMBEDDED_SHA256}; install bn_graph again")
+        data, target = _in_original_order(*_npz(_EMBEDDED))
     elif source == "openml":
         data, target = _in_original_order(*_openml())
     else:
@@ -78,9 +132,9 @@ def load_mnist(source="embedded"):
         if os.path.isdir(path):
             data, target = _in_original_order(*_idx_folder(path))
         elif path.suffix == ".npz":
-            data, target = _in_original_order(*_npz(_read(path), path))
+            data, target = _in_original_order(*_npz(path))
         elif path.suffix == ".mat":
-            data, target = _mat(_read(path), path)
+            data, target = _mat(path)
         elif os.path.exists(path):
             raise InputError(f"{path}: expected a folder of IDX files, an .npz file or a .mat file")
         else:
@@ -108,20 +162,17 @@ def split(mnist, how="stratified", valid_size=10000, test_size=10000):
         raise InputError(
             f"{mnist.source}: has {len(target)} rows; {held_out} for validation and test leave too few to train on"
         )
-    draw = _stratified if how == "stratified" else _scikit_learn_0_18_1
     one_hot = (np.arange(NUM_CLASSES) == target[:, None]).astype(np.float32)
-    try:
-        rest, valid_rows = draw(target, valid_size, random_state=102)
-        train_rows, test_rows = draw(one_hot[rest], test_size, random_state=325)
-    except ValueError as error:
-        raise InputError(f"{mnist.source}: cannot be split: {error}") from None
-    train_rows, test_rows = rest[train_rows], rest[test_rows]
+    if how == "stratified" and (valid_size, test_size) == (10000, 10000) and _digest(target) == _KEPT_SPLIT_OF:
+        train_rows, valid_rows, test_rows = _kept_split()
+    else:
+        train_rows, valid_rows, test_rows = _draw_split(mnist, how, one_hot, valid_size, test_size)
     return Splits(
-        train_X=mnist.data[train_rows].astype(np.float32),
+        train_X=Rows(mnist.data, train_rows, np.float32),
         train_y=one_hot[train_rows],
-        valid_X=mnist.data[valid_rows].astype(np.float32),
+        valid_X=Rows(mnist.data, valid_rows, np.float32),
         valid_y=one_hot[valid_rows],
-        test_X=mnist.data[test_rows].astype(np.float32),
+        test_X=Rows(mnist.data, test_rows, np.float32),
         test_y=one_hot[test_rows],
         train_rows=train_rows,
         valid_rows=valid_rows,
@@ -145,6 +196,27 @@ def data_lines(mnist, splits):
     yield f"Training set:\t{splits.train_X.shape} \t{splits.train_y.shape}"
     yield f"Validation set:\t{splits.valid_X.shape} \t{splits.valid_y.shape}"
     yield f"Testing set:\t{splits.test_X.shape} \t{splits.test_y.shape}"
+
+
+def _digest(target):
+    return hashlib.sha256(target.astype(np.uint8)).hexdigest()
+
+
+def _kept_split():
+    """What scikit-learn draws of the embedded labels. Kept, because its import takes longer than to read the digits."""
+    with np.load(_KEPT_SPLIT) as kept:
+        return [kept[part].astype(np.int64) for part in ("train", "valid", "test")]
+
+
+def _draw_split(mnist, how, one_hot, valid_size, test_size):
+    """The rows for training, validation and test."""
+    draw = _stratified if how == "stratified" else _scikit_learn_0_18_1
+    try:
+        rest, valid_rows = draw(mnist.target, valid_size, random_state=102)
+        train_rows, test_rows = draw(one_hot[rest], test_size, random_state=325)
+    except ValueError as error:
+        raise InputError(f"{mnist.source}: cannot be split: {error}") from None
+    return rest[train_rows], valid_rows, rest[test_rows]
 
 
 # The two ways to draw. Both return row numbers: those that stay, and the `test_size` that are taken out.
@@ -206,33 +278,60 @@ def _approximate_mode(class_counts, n_draws, rng):
 # The sources. Each gives (images, labels) of the training part, then of the test part.
 
 
-def _read(path):
+def _open(path):
     try:
-        return path.read_bytes()
+        return open(path, "rb")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
 
 
+def free_memory():
+    """Bytes."""
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def _check_memory(path, size, what):
+    """Refuses what would take `size` bytes, if they are not free."""
+    free = free_memory()
+    if size > free:
+        raise InputError(f"{path}: {what} {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
+
+
+_TWICE = "(a folder of plain IDX files needs less) it is held as it was read and in its order, which takes"
+_BYTES_OF_A_ROW = 200  # what its labels, its one-hot labels and its places in the sets take
+
+
 def _in_original_order(train_images, train_labels, test_images, test_labels):
     train, test = np.argsort(train_labels, kind="stable"), np.argsort(test_labels, kind="stable")
-    data = np.concatenate([train_images[train], test_images[test]])
-    return data, np.concatenate([train_labels[train], test_labels[test]])
+    data = Rows([train_images, test_images], np.concatenate([train, len(train) + test]), np.uint8)
+    held = not (isinstance(train_images, np.memmap) or isinstance(test_images, np.memmap))
+    return np.asarray(data) if held else data, np.concatenate([train_labels[train], test_labels[test]])
 
 
-def _npz(content, path):
+def _npz(path):
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            missing = [name for name in _PARTS if f"{name}.npy" not in archive.namelist()]
+        with _open(path) as file, zipfile.ZipFile(file) as archive:
+            names = [f"{name}.npy" for name in _PARTS]
+            missing = [name for name in names if name not in archive.namelist()]
             if missing:
-                raise InputError(f"{path}: has no {missing[0]}; expected {', '.join(_PARTS)}")
-            # Not by np.load: it stops reading where the array ends, and a checksum is compared at the end of its file.
-            files = [io.BytesIO(archive.read(f"{name}.npy")) for name in _PARTS]
-        arrays = [np.lib.format.read_array(file, allow_pickle=False) for file in files]
+                raise InputError(f"{path}: has no {missing[0][:-4]}; expected {', '.join(_PARTS)}")
+            _check_memory(path, 2 * sum(archive.getinfo(name).file_size for name in names), _TWICE)
+            arrays = [_npy(archive, name) for name in names]
     except InputError:
         raise
     except Exception as error:  # the zip and npy readers raise a dozen kinds for broken bytes
         raise InputError(f"{path}: not a whole .npz file of plain arrays ({_first_line(error)})") from None
     return _checked(arrays, [f"{path}: {name}" for name in _PARTS])
+
+
+def _npy(archive, name):
+    with archive.open(name) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        while file.read(1 << 20):  # to the end, where the checksum is compared; numpy stops where the array ends
+            pass
+    return array
 
 
 def _idx_folder(folder):
@@ -243,31 +342,52 @@ def _idx_folder(folder):
             raise InputError(f"{folder}: has no {name} or {name}.gz")
         paths.append(found[0])
     arrays = [_idx(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1), strict=True)]
+    rows = sum(map(len, arrays[::2]))
+    _check_memory(folder, _BYTES_OF_A_ROW * rows, f"the labels and the order of {rows} rows take")
     return _checked(arrays, paths)
 
 
 def _idx(path, dimensions):
-    content = _read(path)
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except Exception as error:  # OSError, EOFError or zlib.error
-            raise InputError(f"{path}: not a whole gzip file ({_first_line(error)})") from None
+    packed = path.suffix == ".gz"
     header = struct.calcsize(f">{1 + dimensions}I")
     expected = 0x0800 + dimensions  # unsigned bytes, so many dimensions
-    magic = int.from_bytes(content[:4], "big")
     kind = "images" if dimensions == 3 else "labels"
-    if len(content) >= 4 and magic != expected:
-        raise InputError(f"{path}: expected IDX {kind} (magic number {expected:#06x}), found {magic:#06x}")
-    if len(content) < header:
-        raise InputError(f"{path}: expected IDX {kind}, a header of {header} bytes, found {len(content)} bytes")
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    if len(content) - header != math.prod(shape):
-        raise InputError(f"{path}: expected {math.prod(shape)} bytes of data {shape}, found {len(content) - header}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    with _open(path) as plain, gzip.open(plain) if packed else plain as file:
+        try:
+            head = file.read(header)
+        except Exception as error:  # OSError, EOFError or zlib.error
+            raise InputError(f"{path}: not a whole gzip file ({_first_line(error)})") from None
+        magic = int.from_bytes(head[:4], "big")
+        if len(head) >= 4 and magic != expected:
+            raise InputError(f"{path}: expected IDX {kind} (magic number {expected:#06x}), found {magic:#06x}")
+        if len(head) < header:
+            raise InputError(f"{path}: expected IDX {kind}, a header of {header} bytes, found {len(head)} bytes")
+        shape = struct.unpack(f">{dimensions}I", head[4:])
+        size = math.prod(shape)
+        if packed:
+            _check_memory(path, 2 * size, _TWICE)
+            try:
+                content = file.read(size)
+                found = len(content)
+                while more := file.read(1 << 20):
+                    found += len(more)
+            except Exception as error:
+                raise InputError(f"{path}: not a whole gzip file ({_first_line(error)})") from None
+        else:
+            found = os.fstat(plain.fileno()).st_size - header
+        if found != size:
+            raise InputError(f"{path}: expected {size} bytes of data {shape}, found {found}")
+        if not packed:
+            if 2 * size > free_memory():
+                return np.memmap(path, np.uint8, "r", header, shape)
+            content = file.read()
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _mat(content, path):
+def _mat(path):
+    with _open(path) as file:
+        _check_memory(path, 2 * os.fstat(file.fileno()).st_size, _TWICE)
+        content = file.read()
     try:
         arrays = dict(_mat_arrays(content))
     except (ValueError, struct.error, zlib.error) as error:
@@ -297,7 +417,11 @@ def _mat_arrays(content):
         raise ValueError("MATLAB 7.3: save it with -v7" if content[124:128] == b"\x00\x02IM" else "no MATLAB 5 header")
     for kind, variable in _mat_elements(memoryview(content)[128:], order):
         if kind == _MAT_COMPRESSED:
-            ((kind, variable),) = _mat_elements(memoryview(zlib.decompress(variable)), order)
+            unpacker = zlib.decompressobj()
+            unpacked = unpacker.decompress(variable, 2**32 + 8)  # the longest that a tag can announce
+            if not unpacker.eof:
+                raise ValueError("a packed variable has no end")
+            ((kind, variable),) = _mat_elements(memoryview(unpacked), order)
         if kind != _MAT_MATRIX:
             raise ValueError(f"type {kind} where a matrix is expected")
         elements = list(_mat_elements(variable, order))
@@ -361,7 +485,7 @@ def _checked(arrays, names):
 def _images(array, name):
     if array.shape[1:] not in ((28, 28), (NUM_FEATURES,)):
         raise InputError(f"{name}: expected images of 28 x 28, shape [rows, 28, 28], found {list(array.shape)}")
-    return _whole_numbers(array, 255, name).astype(np.uint8).reshape(len(array), NUM_FEATURES)
+    return _whole_numbers(array, 255, name).astype(np.uint8, copy=False).reshape(len(array), NUM_FEATURES)
 
 
 def _labels(array, rows, name):

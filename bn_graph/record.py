@@ -38,6 +38,7 @@ class TrainingRecord:
     config: TutorialConfig  # with the seed that was used
     split: str  # stratified or original
     data: str  # where the digits came from
+    engine: str = "session"  # who looped over the steps: session or in_graph
     versions: dict = dataclasses.field(default_factory=versions)  # of Python and the libraries
     train_loss: list = dataclasses.field(default_factory=list)  # one a step, of the batch, before the step's update
     train_accuracy: list = dataclasses.field(default_factory=list)  # likewise
@@ -86,6 +87,8 @@ class TrainingRecord:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{name}: not JSON ({error})") from None
+        if isinstance(found, dict):
+            found.setdefault("engine", "session")  # records of before there were two
         measured = {field.name: field.type for field in dataclasses.fields(cls)[1:]}
         settings = [field.name for field in dataclasses.fields(TutorialConfig)]
         settings[settings.index("learning_rate")] = "initial_learning_rate"

@@ -2,8 +2,6 @@
 
 from bn_graph.tf1 import tf
 
-LARGEST_CONSTANT = 100_000  # bytes; a larger one is left out of the graph that TensorBoard draws
-
 
 class Summaries:
     """Event files in `logdir` of a run of `tutorial`, a `TutorialGraph`.
@@ -16,21 +14,28 @@ class Summaries:
     """
 
     def __init__(self, tutorial, logdir):
-        variables = tutorial.variables
-        with tutorial.graph.as_default():
-            of_the_batch = []
+        self._graph, variables = tutorial.graph, tutorial.variables
+        with self._graph.as_default():
             moving = [tf.summary.scalar("learning_rate", tutorial.learning_rate)]
-            for scope, layer in tutorial.train_layers.items():
-                mean, variance = tf.nn.moments(layer.pre_norm, axes=[0])
-                batch = {**layer._asdict(), "mean_batch": mean, "variance_batch": variance}
-                of_the_batch += [tf.summary.histogram(f"{scope}/{name}", value) for name, value in batch.items()]
+            for scope in tutorial.train_layers:
                 for name in ("mean", "variance"):
                     variable = variables[f"{scope}/moving_{name}"]
                     moving.append(tf.summary.histogram(f"{scope}/{name}_moving", variable))
-            self.of_the_batch = tf.summary.merge(of_the_batch)  # to be fetched with the training step
             self._moving = tf.summary.merge(moving)
             self._writer = tf.summary.FileWriter(str(logdir))  # inside a graph, or it refuses
-        self._writer.add_graph(graph=None, graph_def=_drawn(tutorial.graph))
+        self._writer.add_graph(tutorial.graph)
+
+    def of_the_batch(self, layers):
+        """The histograms of one step, to be fetched with it: a string tensor.
+
+        layers: the scopes' `Layer`, of the training tower.
+        """
+        summaries = []
+        for scope, layer in layers.items():
+            mean, variance = tf.nn.moments(layer.pre_norm, axes=[0])
+            batch = {**layer._asdict(), "mean_batch": mean, "variance_batch": variance}
+            summaries += [tf.summary.histogram(f"{scope}/{name}", value) for name, value in batch.items()]
+        return tf.summary.merge(summaries)
 
     def write(self, session, record, of_the_batch):
         """Writes what belongs to the latest step of `record` that was validated, after its update."""
@@ -47,13 +52,3 @@ class Summaries:
     def close(self):
         """Ends the event file."""
         self._writer.close()
-
-
-def _drawn(graph):
-    """The GraphDef of `graph` without the digits in it."""
-    graph_def = graph.as_graph_def()
-    for node in graph_def.node:
-        tensor = node.attr["value"].tensor if node.op == "Const" else None
-        if tensor is not None and len(tensor.tensor_content) > LARGEST_CONSTANT:
-            tensor.tensor_content = b""
-    return graph_def

@@ -10,12 +10,13 @@ import types
 
 import tensorflow.compat.v1 as tf
 import tf_slim
+from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.framework import ops
 from tensorflow.python.layers import normalization
 from tensorflow.python.ops import array_ops, control_flow_ops, variable_scope
 from tf_slim.layers import layers as slim_layers
 
-__all__ = ["tf", "tf_slim"]
+__all__ = ["captured", "prepared", "tf", "tf_slim"]
 
 # Where tf-slim looks, and the public name of what it looks for there.
 _MOVED = (
@@ -92,3 +93,29 @@ def _bridge():
 
 
 _bridge()
+
+
+def prepared(session, fetches):
+    """`session.run` for the same fetches again and again, without looking through its arguments anew each time.
+
+    Returns a function of a feed_dict, whose tensors must be the same ones at each call and whose values arrays, or
+    numpy scalars, of their dtypes. It returns what was fetched, without the ops.
+    """
+    call = None
+
+    def run(feed_dict):
+        nonlocal call
+        if call is None:
+            options = config_pb2.CallableOptions(feed=[tensor.name for tensor in feed_dict])
+            for fetch in fetches:
+                (options.target if isinstance(fetch, tf.Operation) else options.fetch).append(fetch.name)
+            call = session._make_callable_from_options(options)
+        return call(*feed_dict.values())
+
+    return run
+
+
+def captured(tensor):
+    """A tensor of the graph around the body of a `tf.while_loop`, as the body sees it. Call it in the body."""
+    graph = tf.get_default_graph()
+    return graph.capture(tensor) if hasattr(graph, "capture") else tensor

@@ -11,7 +11,7 @@ import sys
 from argparse import BooleanOptionalAction
 
 from bn_graph.command import Parser, check_folder, check_output, import_tensorflow, run
-from bn_graph.config import EDITIONS, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES, InputError
+from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES, InputError
 from bn_graph.record import TrainingRecord
 
 # fmt: off
@@ -34,6 +34,7 @@ option("--learning-rate", type=float, metavar="RATE", help=f"before its decay (d
 option("--keep-prob", type=float, metavar="P", help=f"what dropout keeps, more than 0, at most 1 (default: {PAGE.keep_prob})")
 option("--eval-every", type=int, metavar="N", help=f"steps between two validations (default: {PAGE.eval_every})")
 option("--print-every", type=int, metavar="N", help=f"steps between two printed lines, a multiple of --eval-every (default: {PAGE.print_every}, notebook {NOTEBOOK.print_every})")
+option("--engine", choices=ENGINES, default="session", help="who loops over the steps: Python, as in the tutorial, or the graph; the same numbers (default: session)")
 option("--record", default=None, metavar="FILE.json", help="write what was measured")
 option("--plot", default=None, metavar="FILE.png", help="write a picture of it")
 option("--logdir", default=None, metavar="DIR", help="write TensorBoard event files: scalars, histograms inside the layers, moving statistics")
@@ -90,7 +91,9 @@ def command(arguments):
         from bn_graph.summaries import Summaries
 
         summaries = Summaries(tutorial, arguments.logdir)
-    record = train(tutorial, splits, log=log, progress=progress, start=start, summaries=summaries)
+    record = train(
+        tutorial, splits, log=log, progress=progress, start=start, summaries=summaries, engine=arguments.engine
+    )
     record.restored = arguments.restore
     if summaries:
         summaries.close()

@@ -88,17 +88,6 @@ def original(mnist):
 
 
 @pytest.fixture(scope="session")
-def few(original):
-    """The same with one row to validate and one to test, for tests that do neither.
-
-    All rows are constants of 60 MB in a graph of three towers, which take longer than to train it for 100 steps.
-    """
-    return original._replace(
-        **{f"{part}_{axis}": getattr(original, f"{part}_{axis}")[:1] for part in ("valid", "test") for axis in "Xy"}
-    )
-
-
-@pytest.fixture(scope="session")
 def recorded_runs(tmp_path_factory):
     """Repeats a recorded run by the command, once however often it is asked for.
 

@@ -64,16 +64,16 @@ def test_the_recorded_checkpoint_gives_the_recorded_logits_and_test_accuracy(ori
 
 
 @pytest.mark.parametrize("name", EDITIONS)
-def test_it_is_restored_by_name_into_a_graph_of_any_edition(few, outputs, name):
-    session, _ = restored(build_graph(recorded_config(name), few), CHECKPOINT)
+def test_it_is_restored_by_name_into_a_graph_of_any_edition(original, outputs, name):
+    session, _ = restored(build_graph(recorded_config(name), original), CHECKPOINT)
     with session:
         values = session.run({v.op.name: v for v in session.graph.get_collection("variables")})
     np.testing.assert_array_equal(values["hidden_layer/moving_mean"], outputs["hidden_layer.moving_mean"])
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_both_formats_of_tf_0_12_are_restored_with_adam(few, version):
-    tutorial = build_graph(recorded_config("notebook", hidden_size=16), few)
+def test_both_formats_of_tf_0_12_are_restored_with_adam(original, version):
+    tutorial = build_graph(recorded_config("notebook", hidden_size=16), original)
     session, missing = restored(tutorial, REFERENCE / "checkpoint" / f"hidden16_{version}.ckpt")
     state = np.load(PACKAGED / "state" / "notebook_hidden16_step0050_after.npz")
     with session:
@@ -102,9 +102,9 @@ def test_training_goes_on_from_a_checkpoint(capfd):
     assert lines[0].endswith("Learning rate: 0.000903")  # step 1001's: the global step was restored too
 
 
-def test_a_missing_or_misshapen_variable_is_refused_by_name_and_nothing_is_restored(few, tmp_path):
-    small = build_graph(recorded_config("notebook", hidden_size=16), few)
-    large = build_graph(recorded_config("notebook", hidden_size=8), few)
+def test_a_missing_or_misshapen_variable_is_refused_by_name_and_nothing_is_restored(original, tmp_path):
+    small = build_graph(recorded_config("notebook", hidden_size=16), original)
+    large = build_graph(recorded_config("notebook", hidden_size=8), original)
     model = list(small.model_variables)
     cases = {
         "has no output_layer/moving_mean, output_layer/moving_variance": (small, model[:-2]),

@@ -14,8 +14,8 @@ MODES = ("bool", "placeholder")
 
 
 @pytest.fixture(scope="module", params=RECORDED)
-def built(request, few):
-    return recording(request.param), build_graph(recorded_config(request.param), few)
+def built(request, original):
+    return recording(request.param), build_graph(recorded_config(request.param), original)
 
 
 def ulps(one, other):
@@ -70,9 +70,9 @@ def test_the_training_dropout_has_the_seed_that_tf_0_12_1_gives_whatever_is_swit
 
 
 @pytest.mark.parametrize("is_training", MODES)
-def test_initial_weights_are_the_originals_within_three_ulps_and_mostly_equal(few, is_training):
+def test_initial_weights_are_the_originals_within_three_ulps_and_mostly_equal(original, is_training):
     draws = np.load(REFERENCE / "draws_tf-0.12.1.npz")
-    tutorial = build_graph(recorded_config("page", is_training=is_training), few)
+    tutorial = build_graph(recorded_config("page", is_training=is_training), original)
     with tf.Session(graph=tutorial.graph) as session:
         session.run(tutorial.init_op)
         initial = session.run(tutorial.variables)
@@ -83,7 +83,7 @@ def test_initial_weights_are_the_originals_within_three_ulps_and_mostly_equal(fe
         assert (apart == 0).mean() >= 0.85
     # All of them, where the recording has all of them.
     state = np.load(PACKAGED / "state" / "page_hidden16_step0000_before.npz")
-    tutorial = build_graph(recorded_config("page", is_training=is_training, hidden_size=16), few)
+    tutorial = build_graph(recorded_config("page", is_training=is_training, hidden_size=16), original)
     with tf.Session(graph=tutorial.graph) as session:
         session.run(tutorial.init_op)
         initial = session.run(tutorial.variables)
@@ -113,9 +113,9 @@ def test_dropout_masks_are_drawn_bit_for_bit_as_tf_0_12_1_drew_them():
                     np.testing.assert_array_equal(mask > 0, np.floor(np.float32(0.6) + recorded) > 0)
 
 
-def test_two_graphs_without_a_seed_differ_and_name_the_seed_that_repeats_them(few):
+def test_two_graphs_without_a_seed_differ_and_name_the_seed_that_repeats_them(original):
     def initial_weights(config):
-        tutorial = build_graph(config, few)
+        tutorial = build_graph(config, original)
         with tf.Session(graph=tutorial.graph) as session:
             session.run(tutorial.init_op)
             return tutorial.config, session.run(tutorial.variables["output_layer/weights"])
@@ -127,7 +127,7 @@ def test_two_graphs_without_a_seed_differ_and_name_the_seed_that_repeats_them(fe
     np.testing.assert_array_equal(initial_weights(first)[1], one)
 
 
-def test_a_batch_as_large_as_the_training_set_is_refused(few):
-    build_graph(recorded_config("page", batch_size=49999, hidden_size=2), few)
+def test_a_batch_as_large_as_the_training_set_is_refused(original):
+    build_graph(recorded_config("page", batch_size=49999, hidden_size=2), original)
     with pytest.raises(InputError, match="50000 training rows, found 50000"):
-        build_graph(recorded_config("page", batch_size=50000, hidden_size=2), few)
+        build_graph(recorded_config("page", batch_size=50000, hidden_size=2), original)

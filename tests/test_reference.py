@@ -14,9 +14,9 @@ from bn_graph.compare import STATE_STEPS, Imported, one_step
 
 @pytest.mark.parametrize("step", STATE_STEPS)
 @pytest.mark.parametrize("name", ["page", "page_control_dependencies", "notebook"])
-def test_one_step_from_a_recorded_state_is_the_recorded_step_within_rounding(few, name, step):
-    tutorial = build_graph(recorded_config(name, hidden_size=16), few)
-    found = one_step(tutorial, name, step, few)
+def test_one_step_from_a_recorded_state_is_the_recorded_step_within_rounding(original, name, step):
+    tutorial = build_graph(recorded_config(name, hidden_size=16), original)
+    found = one_step(tutorial, name, step, original)
     assert {v for v in found if v != "loss"} == {v for v in tutorial.variables if "biases" not in v}
     assert {what: ratio for what, ratio in found.items() if not ratio <= 1} == {}
 
@@ -68,7 +68,7 @@ def apart(imported, splits, itself):
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_the_imported_2016_graph_and_the_port_agree_from_a_seed_that_nobody_recorded(few, name):
+def test_the_imported_2016_graph_and_the_port_agree_from_a_seed_that_nobody_recorded(original, name):
     """In the first steps a few gradients are rounding errors, and Adam makes a whole step of their sign. Where that
     happens to a nudged run the losses part by 1e-4 at once; where it happens to none of the five, the envelope is an
     accident and tells nothing. So take the first seed at which it has happened, by the imported graph alone.
@@ -76,13 +76,13 @@ def test_the_imported_2016_graph_and_the_port_agree_from_a_seed_that_nobody_reco
     for seed in range(2016, 2036):
         start = recorded_config(name, seed=seed, steps=21, eval_every=1000, print_every=1000)
         imported = Imported(name, start)
-        itself = imported.train(few, evaluate=False).train_loss
+        itself = imported.train(original, evaluate=False).train_loss
         if any(so_far[-1] > 1e-4 for so_far in apart(imported, few, itself)):
             break
     config = dataclasses.replace(start, steps=500)
     imported = Imported(name, config)
-    itself = imported.train(few, evaluate=False).train_loss
+    itself = imported.train(original, evaluate=False).train_loss
     envelope = np.max(list(apart(imported, few, itself)), axis=0)
-    port = train(build_graph(config, few), few)
+    port = train(build_graph(config, original), few)
     ratio = largest_so_far(port.train_loss, itself) / np.maximum(3 * envelope, 1e-4)
     assert ratio.max() <= 1, f"seed {seed}, step {ratio.argmax()}: {ratio.max():.3g} of what is allowed"
