@@ -25,8 +25,6 @@ NUM_CLASSES = 10
 _DATA = Path(__file__).parent / "data"
 _EMBEDDED = _DATA / "mnist.npz"
 _EMBEDDED_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
-_KEPT_SPLIT_OF = "335cca9e885f1e8e2df6da7e5a1033c4f3c31b421b41eb5e7b83f14d28b35366"
-_KEPT_SPLIT = _DATA / "split.npz"  # of the labels of this digest
 _PARTS = ("x_train", "y_train", "x_test", "y_test")
 _IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -163,10 +161,13 @@ def split(mnist, how="stratified", valid_size=10000, test_size=10000):
             f"{mnist.source}: has {len(target)} rows; {held_out} for validation and test leave too few to train on"
         )
     one_hot = (np.arange(NUM_CLASSES) == target[:, None]).astype(np.float32)
-    if how == "stratified" and (valid_size, test_size) == (10000, 10000) and _digest(target) == _KEPT_SPLIT_OF:
-        train_rows, valid_rows, test_rows = _kept_split()
-    else:
-        train_rows, valid_rows, test_rows = _draw_split(mnist, how, one_hot, valid_size, test_size)
+    draw = _stratified if how == "stratified" else _scikit_learn_0_18_1
+    try:
+        rest, valid_rows = draw(target, valid_size, random_state=102)
+        train_rows, test_rows = draw(one_hot[rest], test_size, random_state=325)
+    except ValueError as error:
+        raise InputError(f"{mnist.source}: cannot be split: {error}") from None
+    train_rows, test_rows = rest[train_rows], rest[test_rows]
     return Splits(
         train_X=Rows(mnist.data, train_rows, np.float32),
         train_y=one_hot[train_rows],
@@ -196,27 +197,6 @@ def data_lines(mnist, splits):
     yield f"Training set:\t{splits.train_X.shape} \t{splits.train_y.shape}"
     yield f"Validation set:\t{splits.valid_X.shape} \t{splits.valid_y.shape}"
     yield f"Testing set:\t{splits.test_X.shape} \t{splits.test_y.shape}"
-
-
-def _digest(target):
-    return hashlib.sha256(target.astype(np.uint8)).hexdigest()
-
-
-def _kept_split():
-    """What scikit-learn draws of the embedded labels. Kept, because its import takes longer than to read the digits."""
-    with np.load(_KEPT_SPLIT) as kept:
-        return [kept[part].astype(np.int64) for part in ("train", "valid", "test")]
-
-
-def _draw_split(mnist, how, one_hot, valid_size, test_size):
-    """The rows for training, validation and test."""
-    draw = _stratified if how == "stratified" else _scikit_learn_0_18_1
-    try:
-        rest, valid_rows = draw(mnist.target, valid_size, random_state=102)
-        train_rows, test_rows = draw(one_hot[rest], test_size, random_state=325)
-    except ValueError as error:
-        raise InputError(f"{mnist.source}: cannot be split: {error}") from None
-    return rest[train_rows], valid_rows, rest[test_rows]
 
 
 # The two ways to draw. Both return row numbers: those that stay, and the `test_size` that are taken out.
