@@ -85,8 +85,8 @@ class SessionLoop:
         self._train = prepared(session, fetches)
         if summaries:
             with tutorial.graph.as_default():
-                fetches.append(summaries.of_the_batch(tutorial.train_layers))
-            self._train_and_look = prepared(session, fetches)
+                of_the_batch = summaries.of_the_batch(tutorial.train_layers)
+            self._train_and_look = prepared(session, [*fetches, of_the_batch])
         self._looks = bool(summaries)
         self.summary = None
 

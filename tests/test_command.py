@@ -54,7 +54,7 @@ def test_the_record_holds_every_setting_and_version_and_measure(recorded_run):
         "edition", "updates", "center", "scale", "decay", "is_training", "split", "data", "seed", "steps",
         "batch_size", "hidden_size", "initial_learning_rate", "keep_prob", "eval_every", "print_every", "versions",
         "train_loss", "train_accuracy", "valid_step", "valid_accuracy", "learning_rate", "test_accuracy", "seconds",
-        "restored", "steps_per_second",
+        "restored", "steps_per_second", "engine",
     }  # fmt: skip
     assert record["edition"] == name.split("_")[0]
     assert record["updates"] == {"page": "collected", "page_control_dependencies": "control_dependencies"}.get(

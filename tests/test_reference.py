@@ -69,7 +69,7 @@ def apart(imported, splits, itself):
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_the_imported_2016_graph_and_the_port_agree_from_a_seed_that_nobody_recorded(original, name):
-    """In the first steps a original gradients are rounding errors, and Adam makes a whole step of their sign. Where that
+    """In the first steps a few gradients are rounding errors, and Adam makes a whole step of their sign. Where that
     happens to a nudged run the losses part by 1e-4 at once; where it happens to none of the five, the envelope is an
     accident and tells nothing. So take the first seed at which it has happened, by the imported graph alone.
     """
