@@ -1,5 +1,6 @@
 """The digits: every source gives the same ones, in the same order, or one line that says what is wrong with it."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -11,15 +12,19 @@ import zipfile
 from pathlib import Path
 from urllib.error import URLError
 
+import hypothesis
 import numpy as np
 import pytest
 from conftest import REFERENCE, run_python
+from hypothesis import strategies
+from hypothesis.extra import numpy as st_numpy
 from scipy.io import savemat
 from sklearn.datasets import fetch_openml
 from sklearn.model_selection import train_test_split
 
-from bn_graph.config import InputError
-from bn_graph.mnist import Mnist, data_lines, load_mnist, split
+from bn_graph import mnist as mnist_module
+from bn_graph.config import ENGINES, InputError
+from bn_graph.mnist import Mnist, Rows, data_lines, load_mnist, split
 
 EMBEDDED = Path(__file__).parent.parent / "bn_graph" / "data" / "mnist.npz"
 PARTS = ("x_train", "y_train", "x_test", "y_test")
@@ -730,6 +735,83 @@ def test_a_name_that_no_file_can_have_is_refused(suffix):
 
 def test_a_misspelt_source_is_told_which_there_are():
     assert "expected embedded, openml or a path" in refusal("embeded")
+
+
+# Data that memory does not hold.
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """As if this many bytes were free: less than all images, more than what is kept of each row."""
+    monkeypatch.setattr(mnist_module, "free_memory", lambda: 100_000)
+
+
+@pytest.fixture(scope="module")
+def too_many():
+    return made_up(200, 100)
+
+
+def test_plain_idx_files_that_memory_does_not_hold_are_read_row_by_row(little_memory, too_many, tmp_path):
+    loaded = load_mnist(idx_folder(tmp_path / "large", too_many))
+    assert isinstance(loaded.data, Rows)
+    assert all(isinstance(part, np.memmap) for part in loaded.data._parts)
+    assert_same(loaded, in_original_order(too_many))
+
+
+def test_they_are_split_and_trained_on_as_if_they_were_held(monkeypatch, too_many, tmp_path):
+    from bn_graph import PAGE, build_graph, train
+
+    folder = idx_folder(tmp_path / "large", too_many)
+    config = dataclasses.replace(PAGE, seed=1, hidden_size=8, steps=20, batch_size=16, eval_every=5, print_every=5)
+
+    def losses():
+        splits = split(load_mnist(folder), valid_size=50, test_size=50)
+        return [train(build_graph(config, splits), splits, engine=engine).train_loss for engine in ENGINES]
+
+    held = losses()
+    monkeypatch.setattr(mnist_module, "free_memory", lambda: 100_000)
+    monkeypatch.setattr("bn_graph.in_graph.free_memory", lambda: 100_000)
+    assert losses() == held
+    assert held[0] == held[1]
+
+
+@pytest.mark.parametrize("layout", ["npz", "IDX", "mat"])
+def test_other_files_that_memory_does_not_hold_are_refused_before_they_are_read(
+    little_memory, too_many, tmp_path, layout
+):
+    if layout == "npz":
+        source = npz_file(tmp_path / "large.npz", too_many, np.savez_compressed)
+    elif layout == "mat":
+        source = mat_file(tmp_path / "large.mat", too_many)
+    else:
+        source = idx_folder(tmp_path / "large", too_many, packed=IDX_FILES)
+    assert "GB of memory" in refusal(source) and "are free" in refusal(source)
+
+
+def test_more_rows_than_memory_holds_the_labels_of_are_refused(monkeypatch, too_many, tmp_path):
+    monkeypatch.setattr(mnist_module, "free_memory", lambda: 10_000)
+    assert "the labels and the order of 300 rows take 0.0 GB" in refusal(idx_folder(tmp_path / "large", too_many))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@hypothesis.given(data=strategies.data())
+def test_rows_read_like_the_array_of_them(parts, data):
+    rng = np.random.default_rng(parts)
+    arrays = [rng.integers(0, 256, (rows, 784), np.uint8) for rows in (5, 3, 4)[:parts]]
+    whole = np.concatenate(arrays)
+    order = rng.permutation(np.repeat(np.arange(len(whole)), 2))
+    rows, expected = Rows(arrays if parts > 1 else arrays[0], order, np.float32), whole[order].astype(np.float32)
+    assert (rows.shape, rows.dtype, len(rows)) == (expected.shape, expected.dtype, len(expected))
+    index = data.draw(
+        st_numpy.basic_indices(expected.shape, allow_newaxis=False, allow_ellipsis=False)
+        | st_numpy.integer_array_indices(expected.shape[:1])
+        | st_numpy.arrays(bool, len(expected))
+    )
+    found = rows[index]
+    np.testing.assert_array_equal(found, expected[index], strict=True)
+    np.testing.assert_array_equal(np.asarray(rows), expected, strict=True)
+    some = Rows(rows, np.arange(0, len(order), 3), np.uint8)  # rows of rows
+    np.testing.assert_array_equal(np.asarray(some), whole[order][::3], strict=True)
 
 
 # Splits.
