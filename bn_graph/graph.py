@@ -88,7 +88,7 @@ def build_graph(config, splits):
     Args:
         config: `TutorialConfig`. Where it has no seed, one is drawn.
         splits: `Splits`. The sets for validation and test are fed, in `valid_feed` and `test_feed`. The tutorial has
-            them as constants of the graph: the same numbers, and 60 MB that TensorFlow takes two seconds to copy.
+            them as constants of the graph: the same numbers, and 60 MB that its optimizer takes two seconds over.
 
     Raises `InputError` where a batch is not smaller than the training set.
     """
