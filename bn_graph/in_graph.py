@@ -28,66 +28,61 @@ class InGraphLoop:
 
     def __init__(self, tutorial, splits, session, summaries=None):
         self._config, self._splits = tutorial.config, splits
-        self._summaries = summaries
         self._trained = iter(())  # loss and accuracy of the steps that are trained and were not asked for yet
-        self.summary = None  # of the latest step that is validated
-        # Pixels are bytes. What memory does not hold once more stays where it is, and is fed batch by batch.
-        self._holds = splits.train_X.shape[0] * _pixels(splits.train_X, slice(0, 1)).nbytes < free_memory() / 2
+        self.summary = None  # the histograms of the latest step that is validated
+        bytes_of_a_row = _pixels(splits.train_X, slice(1)).nbytes
+        held = len(splits.train_X) * bytes_of_a_row < free_memory() / 2  # by the graph, once more
+        self._most_steps = MOST_STEPS if held else max(1, MOST_BYTES // (self._config.batch_size * bytes_of_a_row))
         with tutorial.graph.as_default():
-            if self._holds:
-                X, y = (_resident(session, rows) for rows in (splits.train_X, splits.train_y))
+            if held:
+                X, y = _variable(session, splits.train_X), _variable(session, splits.train_y)
             else:
-                X, y = (
-                    tf.placeholder(_pixels(rows, slice(0, 1)).dtype, [None, rows.shape[1]])
-                    for rows in (splits.train_X, splits.train_y)
-                )
-            offsets = tf.placeholder(tf.int64, [None])
-            self._train = prepared(session, _while_loop(tutorial, X, y, offsets, summaries))
-            self._evaluate = {}
-            for tower, rows_X, rows_y in (
-                ("valid", splits.valid_X, splits.valid_y),
-                ("test", splits.test_X, splits.test_y),
-            ):
-                X_of_tower = tf.cast(_resident(session, rows_X), tf.float32)
-                logits = model(X_of_tower, self._config, False, 1.0, tower)["output_layer"].activation
-                accuracy = compute_accuracy(tf.nn.softmax(logits), _resident(session, rows_y))
-                self._evaluate[tower] = prepared(session, [accuracy])
-        settings = tutorial.train_feed(X, y)  # keep_prob, and is_training
-        self._feed = {tensor: value for tensor, value in settings.items() if value is not X and value is not y}
-        self._offsets, self._X, self._y = offsets, X, y
+                X, y = _placeholder(splits.train_X), _placeholder(splits.train_y)
+            self._streamed = None if held else (X, y)
+            self._offsets = tf.placeholder(tf.int64, [None])
+            self._train = prepared(session, _while_loop(tutorial, X, y, self._offsets, summaries))
+            self._accuracy = {
+                "valid": prepared(session, [self._tower("valid", session, splits.valid_X, splits.valid_y)]),
+                "test": prepared(session, [self._tower("test", session, splits.test_X, splits.test_y)]),
+            }
+        self._settings = tutorial.train_feed(None, None)  # keep_prob, and is_training where it is fed
+        del self._settings[tutorial.batch_X], self._settings[tutorial.batch_y]
 
     def train(self, step):
         """Trains the step. Returns its loss and its accuracy on the batch."""
         trained = next(self._trained, None)
         if trained is None:
-            self._trained = iter(self._train_from(step))
+            self._trained = self._train_from(step)
             trained = next(self._trained)
         return trained
 
     def valid_accuracy(self):
-        return self._evaluate["valid"]({})[0]
+        return self._accuracy["valid"]({})[0]
 
     def test_accuracy(self):
-        return self._evaluate["test"]({})[0]
+        return self._accuracy["test"]({})[0]
+
+    def _tower(self, tower, session, X, y):
+        X, y = tf.cast(_variable(session, X), tf.float32), _variable(session, y)
+        layers = model(X, self._config, False, 1.0, tower)
+        return compute_accuracy(tf.nn.softmax(layers["output_layer"].activation), y)
 
     def _train_from(self, step):
+        """Trains from `step` to the next step that is validated, both included. Returns the losses and accuracies."""
         config, splits = self._config, self._splits
-        size, num_rows = config.batch_size, splits.train_y.shape[0]
-        end = step + 1 if step % config.eval_every == 0 else (step // config.eval_every + 1) * config.eval_every + 1
-        end = min(end, step + MOST_STEPS, config.steps)
+        end = min(step + -step % config.eval_every + 1, step + self._most_steps, config.steps)
         if step < WARM_UP:
             end = min(end, WARM_UP)  # or the clock of steps_per_second would start too late
-        feed = {self._offsets: None}
-        if not self._holds:
-            bytes_of_a_batch = size * _pixels(splits.train_X, slice(0, 1)).nbytes
-            end = min(end, step + max(1, MOST_BYTES // bytes_of_a_batch))
-        offsets = np.array([batch_offset(s, size, num_rows) for s in range(step, end)], np.int64)
-        if not self._holds:
-            rows = (offsets[:, None] + np.arange(size)).ravel()
-            feed |= {self._X: _pixels(splits.train_X, rows), self._y: splits.train_y[rows]}
-            offsets = np.arange(len(offsets), dtype=np.int64) * size
-        feed[self._offsets] = offsets
-        losses, accuracies, *summary = self._train({**feed, **self._feed})
+        offsets = np.array(
+            [batch_offset(s, config.batch_size, splits.train_y.shape[0]) for s in range(step, end)], np.int64
+        )
+        feed = dict(self._settings)
+        if self._streamed:
+            X, y = self._streamed
+            rows = (offsets[:, None] + np.arange(config.batch_size)).ravel()
+            feed |= {X: _pixels(splits.train_X, rows), y: splits.train_y[rows]}
+            offsets = np.arange(end - step) * config.batch_size
+        losses, accuracies, *summary = self._train({**feed, self._offsets: offsets})
         if summary:
             (self.summary,) = summary
         return zip(losses, accuracies, strict=True)
@@ -143,8 +138,12 @@ def _pixels(rows, index=slice(None)):
     return rows.pixels(index) if isinstance(rows, Rows) else rows[index]
 
 
-def _resident(session, rows):
-    """The rows as a variable of the graph, which holds them by now; uint8 where they are pixels, float32 otherwise."""
+def _placeholder(rows):
+    return tf.placeholder(_pixels(rows, slice(1)).dtype, [None, rows.shape[1]])
+
+
+def _variable(session, rows):
+    """The rows as a variable of the graph, which holds them by now: uint8 where they are pixels, float32 otherwise."""
     values = _pixels(rows)
     placeholder = tf.placeholder(values.dtype, values.shape)
     variable = tf.Variable(placeholder, trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES])
