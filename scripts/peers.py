@@ -412,7 +412,7 @@ def jax_jit(task):
 
     def evaluate(part):
         parameters, moving, *_ = state
-        return accuracy_of(parameters, moving, *sets[part])
+        return accuracy_of(parameters, moving, *sets[part]).item()
 
     return loop(task, train, evaluate)
 
