@@ -40,10 +40,6 @@ class Task:
         rows = self.splits.train_y.shape[0] - self.config.batch_size
         return np.arange(self.config.steps) * self.config.batch_size % rows
 
-    @functools.cached_property
-    def train_X(self):
-        return np.asarray(self.splits.train_X)
-
     def digits(self, part):
         """The rows of a part (train, valid or test) and their digits, float32 [rows, 784] and int32 [rows]."""
         y = getattr(self.splits, f"{part}_y").argmax(axis=1).astype(np.int32)
@@ -75,7 +71,7 @@ def measured(blocks, seconds, losses, valid_accuracy=(), test_accuracy=None):
 
 def loop(task, train, evaluate):
     """The tutorial's loop. train(begin, end) does these steps and returns their losses, as Python's numbers or numpy's,
-    so that they are done; evaluate(part) returns the accuracy on the valid or test part.
+    so that they are done; evaluate(part) returns the accuracy on the valid or test part, None: there is none.
     """
     blocks, losses, valid_accuracy = [], [], []
     start = time.perf_counter()
@@ -83,76 +79,67 @@ def loop(task, train, evaluate):
         before = time.perf_counter()
         losses.extend(train(begin, end))
         blocks.append((begin, end - begin, time.perf_counter() - before))
-        if (end - 1) % task.config.eval_every == 0:
+        if evaluate and (end - 1) % task.config.eval_every == 0:
             valid_accuracy.append(evaluate("valid"))
-    return measured(blocks, time.perf_counter() - start, losses, valid_accuracy, evaluate("test"))
+    seconds = time.perf_counter() - start
+    return measured(blocks, seconds, losses, valid_accuracy, evaluate and evaluate("test"))
 
 
-# The port and the original. Their loops are their own; so a block is timed by watching the session.
-
-
-class Watch:
-    """Times blocks of training in a loop that is not ours, by Session.run, for as long as it is a context.
-
-    Such a loop fetches a list of things when it trains, and one thing when it initialises, validates or tests.
-    """
-
-    def __enter__(self):
-        from bn_graph.tf1 import tf
-
-        self.session, self.run = tf.Session, tf.Session.run
-        self.seconds = []  # of the blocks
-        self.ends = []  # of them
-        self.resumed = time.perf_counter()
-        trained = False
-
-        def watched(session, fetches, *args, **kwargs):
-            nonlocal trained
-            training = isinstance(fetches, list | tuple)
-            if trained and not training:
-                self.ends.append(time.perf_counter())
-                self.seconds.append(self.ends[-1] - self.resumed)
-            result = self.run(session, fetches, *args, **kwargs)
-            if not training:
-                self.resumed = time.perf_counter()
-            trained = training
-            return result
-
-        tf.Session.run = watched
-        return self
-
-    def __exit__(self, *error):
-        self.session.run = self.run
-
-    def measured(self, task, record):
-        blocks = task.blocks()
-        # What came before is no step: some loop may bring its data into the session first.
-        seconds, ends = self.seconds[-len(blocks) :], self.ends[-len(blocks) :]
-        if len(seconds) != len(blocks):
-            raise AssertionError(f"expected {len(blocks)} blocks of training, found {len(seconds)}")
-        timed = [(begin, end - begin, took) for (begin, end), took in zip(blocks, seconds, strict=True)]
-        whole = ends[-1] - ends[0] + seconds[0]
-        return measured(timed, whole, record.train_loss, record.valid_accuracy, record.test_accuracy)
+# The port and the original.
 
 
 def port(task, engine):
-    from bn_graph import build_graph, train
+    """What `bn_graph.train` does, with the benchmark's clock."""
+    from bn_graph import build_graph
+    from bn_graph.in_graph import InGraphLoop
+    from bn_graph.tf1 import tf
+    from bn_graph.training import SessionLoop
 
     tutorial = build_graph(task.config, task.splits)
-    with Watch() as watch:
-        record = train(tutorial, task.splits, engine=engine)
-    return watch.measured(task, record)
+    with tf.Session(graph=tutorial.graph) as session:
+        engine = {"session": SessionLoop, "in_graph": InGraphLoop}[engine](tutorial, task.splits, session)
+        session.run(tutorial.init_op)
+        evaluate = {"valid": engine.valid_accuracy, "test": engine.test_accuracy}
+        return loop(
+            task,
+            train=lambda begin, end: (engine.train(step)[0] for step in range(begin, end)),
+            evaluate=lambda part: evaluate[part](),
+        )
 
 
 def graph_2016(task):
-    """The graph that TensorFlow 0.12.1 built, in today's TensorFlow."""
+    """The graph that TensorFlow 0.12.1 built, in today's TensorFlow, in the tutorial's session loop."""
     from bn_graph.compare import Imported
+    from bn_graph.tf1 import tf
 
-    imported = Imported("notebook", task.config)
-    whole = {f"{part}_X": np.asarray(getattr(task.splits, f"{part}_X")) for part in ("train", "valid", "test")}
-    with Watch() as watch:
-        record = imported.train(task.splits._replace(**whole))
-    return watch.measured(task, record)
+    config, splits = task.config, task.splits
+    imported = Imported("notebook", config)
+    end = imported.end
+    fetches = [end("train_op"), end("train_loss"), end("train_accuracy")]
+    train_X, train_y = np.asarray(splits.train_X), splits.train_y
+    sets = {
+        part: {
+            end(f"{part}_x"): np.asarray(getattr(splits, f"{part}_X")),
+            end(f"{part}_y"): getattr(splits, f"{part}_y"),
+            end("keep_prob"): 1.0,
+        }
+        for part in ("valid", "test")
+    }
+    with tf.Session(graph=imported.graph) as session:
+        session.run(end("init_op"))
+
+        def train(begin, stop):
+            for offset in task.offsets[begin:stop]:
+                rows = slice(offset, offset + config.batch_size)
+                feed = {
+                    end("batch_x"): train_X[rows],
+                    end("batch_y"): train_y[rows],
+                    end("keep_prob"): config.keep_prob,
+                }
+                _, loss, _ = session.run(fetches, feed)
+                yield loss
+
+        return loop(task, train, evaluate=lambda part: session.run(end(f"{part}_accuracy"), sets[part]))
 
 
 def floor(task):
@@ -196,18 +183,13 @@ def floor(task):
                 session.run(steps, {num_steps: end - begin})
                 return [0.0]
 
-            blocks = []
-            for begin, end in task.blocks():
-                before = time.perf_counter()
-                train(begin, end)
-                blocks.append((begin, end - begin, time.perf_counter() - before))
-    return measured(blocks, sum(seconds for *_, seconds in blocks), [0.0])
+            return loop(task, train, evaluate=None)
 
 
 # The peers.
 
 
-def keras_model(task):
+def keras_model(task, steps_per_execution=1):
     import keras
 
     config = task.config
@@ -229,17 +211,18 @@ def keras_model(task):
         optimizer=keras.optimizers.Adam(rate, epsilon=1e-8),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        **json.loads(os.environ.get("TRY_COMPILE", "{}")),
+        steps_per_execution=steps_per_execution,
     )
     return model
 
 
 def keras_fit(task):
-    """An epoch is `eval_every` steps, so that validation comes after steps 49, 99 and so on, one earlier than the others'."""
+    """An epoch is `eval_every` steps: validation comes after steps 49, 99 and so on, one earlier than the others'."""
     import keras
     import tensorflow as tf
 
-    config, model = task.config, keras_model(task)
+    config = task.config
+    model = keras_model(task, steps_per_execution=config.eval_every)  # twice as fast as 1
     X, y = map(tf.constant, task.digits("train"))
 
     def batch(offset):
@@ -279,7 +262,8 @@ def keras_train_on_batch(task):
     def train(begin, end):
         for offset in task.offsets[begin:end]:
             model.reset_metrics()  # or they would be means since the last validation
-            loss, _ = model.train_on_batch(X[offset : offset + config.batch_size], y[offset : offset + config.batch_size])
+            rows = slice(offset, offset + config.batch_size)
+            loss, _ = model.train_on_batch(X[rows], y[rows])
             yield loss
 
     def evaluate(part):
@@ -338,7 +322,7 @@ def pytorch(task, compiled):
     return loop(task, train, evaluate)
 
 
-def jax_jit(task):
+def jax_jit(task, loops):
     import jax
     import jax.numpy as jnp
     import optax
@@ -382,7 +366,6 @@ def jax_jit(task):
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
         return loss, (moving, (logits.argmax(axis=1) == y).mean())
 
-    @functools.partial(jax.jit, donate_argnums=0)
     def step(state, X, y):
         parameters, moving, optimizer_state, key = state
         key, dropout_key = jax.random.split(key)
@@ -397,11 +380,31 @@ def jax_jit(task):
         logits, _ = model(parameters, moving, X)
         return (logits.argmax(axis=1) == y).mean()
 
+    @functools.partial(jax.jit, donate_argnums=0)
+    def steps(state, X, y, offsets, num_steps):
+        def body(number, carried):
+            state, losses, accuracies = carried
+            rows = (jax.lax.dynamic_slice_in_dim(data, offsets[number], config.batch_size) for data in (X, y))
+            state, loss, accuracy = step(state, *rows)
+            return state, losses.at[number].set(loss), accuracies.at[number].set(accuracy)
+
+        empty = jnp.zeros(offsets.shape)
+        return jax.lax.fori_loop(0, num_steps, body, (state, empty, empty))
+
     X, y = task.digits("train")
+    if loops:
+        X, y = jax.device_put((X, y))
+    else:
+        step = jax.jit(step, donate_argnums=0)
     sets = {part: jax.device_put(task.digits(part)) for part in ("valid", "test")}
 
     def train(begin, end):
         nonlocal state
+        if loops:
+            offsets = np.resize(task.offsets[begin:end], config.eval_every)  # of one length, to be compiled once
+            state, *measures = steps(state, X, y, offsets, end - begin)
+            losses, _ = jax.device_get(measures)
+            return losses[: end - begin]
         measures = []
         for offset in task.offsets[begin:end]:
             rows = slice(offset, offset + config.batch_size)
@@ -426,7 +429,8 @@ SYSTEMS = {
     "keras_train_on_batch": (keras_train_on_batch, ["tensorflow", "keras"]),
     "torch": (functools.partial(pytorch, compiled=False), ["torch"]),
     "torch_compile": (functools.partial(pytorch, compiled=True), ["torch"]),
-    "jax": (jax_jit, ["jax", "optax"]),
+    "jax": (functools.partial(jax_jit, loops=False), ["jax", "optax"]),
+    "jax_loop": (functools.partial(jax_jit, loops=True), ["jax", "optax"]),
     "floor": (floor, ["tensorflow"]),
 }
 
