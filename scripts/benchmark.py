@@ -32,6 +32,7 @@ BLOCK = NOTEBOOK.eval_every  # steps between two validations
 TIMEOUT = 600  # seconds, for one process
 BAND = 0.02  # how far below the original's validation accuracy a system may end
 AUDIT_REPEATS = 5
+LIBC = ctypes.CDLL(None)
 
 SYSTEMS = {  # in the order of their turns, and what they are called
     "in_graph": "this port, engine in_graph",
@@ -69,10 +70,10 @@ class Failed(Exception):
 # One process.
 
 
-def child_dies_with_us():
-    """On Linux, whatever ends us, the child is killed too. Elsewhere it is where we can still do it."""
+def dies_with_us():
+    """Called in a new child: on Linux it is killed when we end, however we do. Elsewhere only if we can still do it."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def measure(command, timeout=TIMEOUT):
@@ -89,12 +90,12 @@ def measure(command, timeout=TIMEOUT):
             stderr=stderr,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             start_new_session=True,  # a group of its own, with the processes that it starts
-            preexec_fn=child_dies_with_us,
+            preexec_fn=dies_with_us,
         )
         late = threading.Event()
 
         def end():
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
 
         timer = threading.Timer(timeout, lambda: (late.set(), end()))
@@ -105,6 +106,7 @@ def measure(command, timeout=TIMEOUT):
             seconds = time.perf_counter() - start
         finally:
             timer.cancel()
+            timer.join()  # to fork the next child, it is better to have no threads
             end()
         if process.returncode:
             stderr.seek(0)
