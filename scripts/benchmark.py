@@ -10,6 +10,7 @@ python scripts/benchmark.py comparison      # ten seeds of compare_with_notebook
 import contextlib
 import ctypes
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -249,7 +250,7 @@ def draw_training(found):
     if "floor" in found["results"]:
         median, *_ = spread(found["results"]["floor"], "steps_per_second")
         axes.axvline(median, color="tab:red", linestyle="--", label="floor: two products and Adam")
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="upper right", fontsize=8)
     axes.set_xlabel(f"training steps a second, {found['cores']} cores (median and spread of {found['rounds']} rounds)")
     axes.grid(alpha=0.3, axis="x")
     return figure
@@ -265,7 +266,7 @@ def benchmark_scale(arguments):
     cases += [("batch", {"batch-size": size}) for size in (16, 64, 256, 1024, 4096)]
     results, failed = [], {}
     with tempfile.TemporaryDirectory() as folder, progress(rounds * len(names) * (len(cases) + 6)) as bar:
-        for axis, settings in [*cases, *data_cases(folder)]:
+        for axis, settings in itertools.chain(cases, data_cases(folder)):
             size = settings.get("hidden-size", 1024) * settings.get("batch-size", 64) / (1024 * 64)
             block = max(5, min(BLOCK, round(BLOCK / size)))  # as long as a block of the tutorial's, down to five steps
             options = [f"--{name}={value}" for name, value in settings.items()]
@@ -330,17 +331,20 @@ def draw_scale(found):
         cases = [result for result in found["results"] if result["axis"] == axis]
         for name, color in zip(SCALED, ("tab:blue", "tab:orange", "tab:red"), strict=True):
             done = [result for result in cases if name in result["results"]]
+            if not done:
+                continue
             sizes = [next(iter(result["settings"].values()), default) for result in done]
             runs = [result["results"][name] for result in done]
             cost.plot(sizes, [1000 / spread(run, "steps_per_second")[0] for run in runs], "o-", color=color, label=name)
             memory.plot(sizes, [spread(run, "peak_bytes", 1e6)[0] for run in runs], "o-", color=color, label=name)
         for axes, label in ((cost, "ms a step"), (memory, "peak memory (MB)")):
-            axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
             axes.set_xlabel(axis)
             axes.set_ylabel(label)
             axes.grid(alpha=0.3)
-            axes.legend(fontsize=8)
+            if axes.lines:
+                axes.set_xscale("log", base=2)
+                axes.set_yscale("log")
+                axes.legend(fontsize=8)
     return figure
 
 
@@ -521,6 +525,9 @@ def command(arguments):
     print(f"{about['processor']}, {about['cores']} cores", flush=True)
     found = {"benchmark": arguments.what, **about, **benchmark(arguments)}
 
+    for name, error in found["failed"].items():
+        print(f"{parser.prog}: {name}: {error}", file=sys.stderr)
+
     from bn_graph.record import write_whole
 
     try:
@@ -532,9 +539,8 @@ def command(arguments):
             write_whole(arguments.plot, png(draw(found)))
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
-    for name, error in found["failed"].items():
-        print(f"{parser.prog}: {name}: {error}", file=sys.stderr)
     return 1 if found["failed"] else 0
 
 
-run(parser, command)
+if __name__ == "__main__":
+    run(parser, command)

@@ -3,10 +3,14 @@
 import importlib.util
 import json
 import os
+import runpy
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT, run
+
+from bn_graph import load_mnist
 
 PACKAGES = {"keras_fit": "keras", "keras_train_on_batch": "keras", "torch": "torch", "torch_compile": "torch"}
 PACKAGES |= {"jax": "optax", "jax_loop": "optax"}
@@ -64,6 +68,16 @@ def test_a_system_that_fails_is_named_with_what_it_said_and_the_others_go_on(tmp
     assert process.returncode == 1
     assert "benchmark.py: torch: ended with 1" in process.stderr and "ValueError: no good" in process.stderr
     assert "floor: two products and Adam" in process.stdout
+
+
+def test_the_data_of_scale_are_there_when_they_are_asked_for_and_are_the_digits(tmp_path, mnist):
+    cases = runpy.run_path(str(ROOT / "scripts" / "benchmark.py"))["data_cases"](tmp_path)
+    for _ in ("npz", "idx"):
+        _, settings = next(cases)
+        assert [path.name for path in tmp_path.iterdir()] == [settings["data"].name]
+        found = load_mnist(str(settings["data"]))
+        np.testing.assert_array_equal(found.target, mnist.target)
+        np.testing.assert_array_equal(found.data[:100], mnist.data[:100])
 
 
 @pytest.mark.parametrize(
