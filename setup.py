@@ -40,7 +40,7 @@ setup(
         "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "setuptools>=70.1"],  # setuptools builds the tests' wheel
         "browser": ["selenium>=4.20,<5"],  # drives Chromium in the tests marked `browser`
         "lint": ["ruff>=0.17,<0.18"],
-        "bench": ["torch>=2.15,<2.16", "jax>=0.10.2,<0.11", "optax>=0.2.8,<0.3", "keras>=3.15,<3.16"],  # peers to run beside
+        "bench": ["torch>=2.15,<2.16", "jax>=0.10.2,<0.11", "optax>=0.2.8,<0.3", "keras>=3.15,<3.16"],  # peers
         "lessons": ["nbmake>=1.5,<2", "ipykernel>=6.29,<8"],  # to run the notebooks, by hand or by pytest
     },
 )
