@@ -73,9 +73,7 @@ class InGraphLoop:
         end = min(step + -step % config.eval_every + 1, step + self._most_steps, config.steps)
         if step < WARM_UP:
             end = min(end, WARM_UP)  # or the clock of steps_per_second would start too late
-        offsets = np.array(
-            [batch_offset(s, config.batch_size, splits.train_y.shape[0]) for s in range(step, end)], np.int64
-        )
+        offsets = batch_offset(np.arange(step, end), config.batch_size, splits.train_y.shape[0])
         feed = dict(self._settings)
         if self._streamed:
             X, y = self._streamed

@@ -14,8 +14,8 @@ class Summaries:
     """
 
     def __init__(self, tutorial, logdir):
-        self._graph, variables = tutorial.graph, tutorial.variables
-        with self._graph.as_default():
+        variables = tutorial.variables
+        with tutorial.graph.as_default():
             moving = [tf.summary.scalar("learning_rate", tutorial.learning_rate)]
             for scope in tutorial.train_layers:
                 for name in ("mean", "variance"):

@@ -69,7 +69,7 @@ def train(tutorial, splits, session=None, log=None, progress=None, start=None, s
 
 
 def batch_offset(step, batch_size, num_rows):
-    """The first row of the batch of `step`."""
+    """The first row of the batch of `step`, a number or an array of them."""
     return (step * batch_size) % (num_rows - batch_size)
 
 
@@ -82,12 +82,11 @@ class SessionLoop:
     def __init__(self, tutorial, splits, session, summaries=None):
         self._tutorial, self._splits, self._session = tutorial, splits, session
         fetches = [tutorial.train_op, tutorial.train_loss, tutorial.train_accuracy]
-        self._train = prepared(session, fetches)
+        self._train = self._train_and_look = prepared(session, fetches)
         if summaries:
             with tutorial.graph.as_default():
                 of_the_batch = summaries.of_the_batch(tutorial.train_layers)
             self._train_and_look = prepared(session, [*fetches, of_the_batch])
-        self._looks = bool(summaries)
         self.summary = None
 
     def train(self, step):
@@ -97,10 +96,10 @@ class SessionLoop:
         batch_X = splits.train_X[offset : offset + config.batch_size]
         batch_y = splits.train_y[offset : offset + config.batch_size]
         feed_dict = self._tutorial.train_feed(batch_X, batch_y)
-        if self._looks and step % config.eval_every == 0:
-            tloss, tacc, self.summary = self._train_and_look(feed_dict)
-        else:
-            tloss, tacc = self._train(feed_dict)
+        train = self._train_and_look if step % config.eval_every == 0 else self._train
+        tloss, tacc, *summary = train(feed_dict)
+        if summary:
+            (self.summary,) = summary
         return tloss, tacc
 
     def valid_accuracy(self):
