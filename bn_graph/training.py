@@ -63,17 +63,17 @@ def train(
         if saved:
             so_far = saved.restore(sess, tutorial.variables)
             record = dataclasses.replace(so_far, engine=engine, versions=record.versions)
+            loop.skip(len(record.train_loss))
+            if summaries:
+                summaries.go_on_from(len(record.train_loss))
         elif start:
             start(sess)
-        first = len(record.train_loss)
-        loop.skip(first)
-        if summaries and first:
-            summaries.go_on_from(first)
         log("Initialized")
         for validation, step in enumerate(record.valid_step):
             if step % config.print_every == 0:
                 log(record.step_line(validation))
 
+        first = len(record.train_loss)
         training, before, begun = 0.0, record.seconds, time.perf_counter()  # in seconds
 
         def save():
