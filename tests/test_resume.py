@@ -464,6 +464,8 @@ def test_event_files_of_a_resumed_run_hold_what_those_of_a_whole_one_hold(splits
 
     steps = iter(range(100))
     events("stopped", stop=lambda: next(steps) == 22)
+    (file,) = (tmp_path / "stopped").iterdir()
+    file.rename(file.with_suffix(".before"))  # its name is the second in which it was begun
     shutil.rmtree(tmp_path / "stopped checkpoints" / "step-23")  # as if it had been killed: the events are ahead
     resumed, begins = events("stopped")
     assert begins == [20]  # TensorBoard forgets what was written of this step and later ones
