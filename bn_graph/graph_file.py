@@ -10,6 +10,7 @@ from tensorflow.core.framework.variable_pb2 import VariableDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from bn_graph.config import InputError
+from bn_graph.files import open_file
 from bn_graph.tf1 import tf
 
 COLLECTIONS = (
@@ -116,10 +117,11 @@ def _of_checkpoint(path):
 def _parse(path, kinds):
     """The content of a file as the first of the protocol buffers `kinds` that it can be."""
     try:
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            raise InputError(f"{path}: expected less than 2 GB, as every protocol buffer has, found {size} bytes")
-        content = path.read_bytes()
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_BYTES:
+                raise InputError(f"{path}: expected less than 2 GB, as every protocol buffer has, found {size} bytes")
+            content = file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     for kind in kinds:
