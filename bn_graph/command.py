@@ -28,6 +28,9 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"argument {name.replace('_', '-')}: expected a name, found nothing")
         return parsed
 
+    def print_help(self, file=None):
+        (file or sys.stdout).write(self.format_help())  # argparse's own says nothing of a full disk
+
     def error(self, message):
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
 

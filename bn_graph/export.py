@@ -33,8 +33,8 @@ def export_model(checkpoint, folder, force=False):
     A folder that holds an earlier export and nothing else is replaced. With `force`, the files are put into one that
     holds other things, and replace those of their names; nothing else in it is touched.
 
-    Raises `InputError` where the checkpoint is not one of the tutorial's, or `folder` holds what we did not write; nothing
-    is written then.
+    Raises `InputError` where the checkpoint is not one of the tutorial's, or `folder` holds what we did not write;
+    nothing is written then.
     """
     check_folder(folder, force)
     weights = read_checkpoint(checkpoint).get("hidden_layer/weights")
@@ -60,7 +60,7 @@ def export_model(checkpoint, folder, force=False):
 
 
 def check_folder(folder, force=False):
-    """Raises `InputError` where `folder` is there and is neither empty nor an earlier export; or is no folder at all."""
+    """Raises `InputError` where `folder` is there and is no folder, or is neither empty nor an earlier export."""
     folder = Path(folder)
     check_utf8(folder)
     try:

@@ -91,8 +91,8 @@ def build_graph(config, splits):
         splits: `Splits`. The sets for validation and test are fed, in `valid_feed` and `test_feed`. The tutorial has
             them as constants of the graph: the same numbers, and 60 MB that its optimizer takes two seconds over.
 
-    Raises `InputError` where a batch is not smaller than the training set, or where the free memory does not hold so many
-    hidden units.
+    Raises `InputError` where a batch is not smaller than the training set, or where the free memory does not hold so
+    many hidden units.
     """
     num_rows, num_features = splits.train_X.shape
     num_classes = splits.train_y.shape[1]
