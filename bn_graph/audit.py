@@ -147,7 +147,10 @@ class _Audit:
         self.collections, self.saver = source.collections, source.saver
         self.findings, self.undecided = [], []
         self.has_graph = source.graph_def is not None
-        self.graph = FlatGraph(source.graph_def if self.has_graph else tf.GraphDef())
+        try:
+            self.graph = FlatGraph(source.graph_def if self.has_graph else tf.GraphDef())
+        except InputError as error:
+            raise InputError(f"{self.subject}: {error}") from None
         self.checkpoint = source.checkpoint and Checkpoint(source.checkpoint)
         names = self.checkpoint.variables if self.checkpoint else ()
         self.saved = {name.removesuffix(_SUFFIX): name for name in names}  # to the name in the checkpoint
