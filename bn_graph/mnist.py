@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 import struct
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -302,7 +303,9 @@ def _npz(path):
 
 def _npy(archive, name):
     with archive.open(name) as file:
-        array = np.lib.format.read_array(file, allow_pickle=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it was written by Python 2
+            array = np.lib.format.read_array(file, allow_pickle=False)
         while file.read(1 << 20):  # to the end, where the checksum is compared; numpy stops where the array ends
             pass
     return array

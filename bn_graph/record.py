@@ -100,6 +100,8 @@ class TrainingRecord:
         for key, kind in measured.items():
             if not isinstance(found[key], kind | int if kind is float else kind):
                 raise InputError(f"{name}: {key}: found something of the wrong type, {type(found[key]).__name__}")
+            if type(found[key]) in (int, float) and not _is_finite(found[key]):
+                raise InputError(f"{name}: {key}: expected a finite number")
             if kind is list:
                 if not all(x is None or _is_finite(x) for x in found[key]):
                     raise InputError(f"{name}: {key}: expected a list of finite numbers")

@@ -732,7 +732,7 @@ def confuse(meta, draw):
                 lambda: [function.ret.__setitem__(key, "nowhere:out:0") for key in list(function.ret)],
             ]
         )()
-    elif way == 14:
+    elif way == 14 and meta.collection_def:
         key = draw.choice(sorted(meta.collection_def))
         collection = meta.collection_def[key]
         draw.choice(

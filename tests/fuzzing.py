@@ -280,7 +280,9 @@ def main(module, name, seed, inputs, scratch, replay):
         parser.parse(folder)
         _empty(folder)
     generated = _inputs(parser, name, seed, int(inputs), replay)
-    warnings.simplefilter("always")
+    warnings.simplefilter("always")  # but for what Python itself does not show
+    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category)
     size = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
     resource.setrlimit(resource.RLIMIT_AS, (size + MOST, size + MOST))
     watch, outcome, there = _Watch(), Outcome(), set(os.listdir(scratch))
