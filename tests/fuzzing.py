@@ -115,7 +115,7 @@ def fuzz(name, inputs, seed=0, module="fuzz_inputs", replay=None, folder=".", ha
 def _listen(child, outcome, hang):
     """Counts the answers of the child. Returns what it says at its end, or None where it hangs."""
     said = b""
-    patience = 10 * hang  # it imports TensorFlow first
+    patience = 10 * HANG  # it imports TensorFlow first
     while select.select([child.stdout], [], [], patience)[0]:
         read = os.read(child.stdout.fileno(), 65536)
         if not read:
@@ -266,7 +266,7 @@ def _finding(parser, folder, watch, warned, noise):
 
 
 def main(module, name, seed, inputs, scratch, replay):
-    """Runs the inputs. The pipe that was stdout gets a letter for each, accepted or refused, and at last a report."""
+    """Runs the inputs. The pipe that was stdout gets a letter for each, accepted or refused, then a report."""
     pipe = os.dup(1)
     os.dup2(2, 1)
     parser = importlib.import_module(module).PARSERS[name]
@@ -286,6 +286,7 @@ def main(module, name, seed, inputs, scratch, replay):
     size = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
     resource.setrlimit(resource.RLIMIT_AS, (size + MOST, size + MOST))
     watch, outcome, there = _Watch(), Outcome(), set(os.listdir(scratch))
+    os.write(pipe, b"s")  # started
     for number, files in enumerate(generated):
         write(files, folder)
         warned.clear()
