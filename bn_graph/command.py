@@ -25,7 +25,10 @@ class Parser(argparse.ArgumentParser):
         parsed = super().parse_args(*arguments)
         for name, value in vars(parsed).items():
             if value == "" or value == [""]:  # an unset variable of a shell, most likely
-                self.error(f"argument {name.replace('_', '-')}: expected a name, found nothing")
+                option = f"--{name.replace('_', '-')}"
+                self.error(
+                    f"argument {option if option in self.format_usage() else name}: expected a name, found nothing"
+                )
         return parsed
 
     def print_help(self, file=None):

@@ -52,7 +52,7 @@ def export_model(checkpoint, folder, force=False):
             if _is_ours(place):
                 place.rename(Path(temporary, "earlier"))
             if place.exists():
-                _put(whole, place)
+                _put(whole, Path(folder))
             else:
                 whole.rename(place)
     except OSError as error:
@@ -64,12 +64,15 @@ def check_folder(folder, force=False):
     folder = Path(folder)
     check_utf8(folder)
     try:
-        if not os.path.lexists(folder):
-            return
+        os.stat(folder)
         if not folder.is_dir():
-            raise InputError(f"{folder}: expected a folder, found a {'file' if folder.is_file() else 'something else'}")
+            raise InputError(
+                f"{folder}: expected a folder, found a {'file' if folder.is_file() else 'pipe or a device'}"
+            )
         if not force and any(folder.iterdir()) and not _is_ours(folder):
             raise InputError(f"{folder}: has things in it that bn_graph did not write; name another folder, or --force")
+    except FileNotFoundError:
+        pass
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
 
