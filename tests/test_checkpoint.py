@@ -409,7 +409,7 @@ def test_a_table_that_is_none_gets_one_line(tmp_path):
 def test_a_name_that_would_write_lines_of_its_own_is_quoted(tmp_path):
     header, (_, entry), *_ = _Table(f"{SMALL_V2}.index").items()
     (tmp_path / "x.index").write_bytes(table([header, (b"a\n\x1b[2Jb", entry)]))
-    refused(tmp_path / "x", "a??[2Jb: No such file")
+    refused(tmp_path / "x", r"a\n\x1b[2Jb: No such file")
 
 
 def test_small_files_that_claim_much_take_little_time_and_memory(tmp_path):
