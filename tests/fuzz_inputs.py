@@ -13,6 +13,7 @@ import json
 import pickle
 import struct
 import tempfile
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -194,14 +195,12 @@ def damage_npz(rng, seeds):
                 npy_of(np.zeros(len(BOMB) // 784 * 784, np.uint8).reshape(-1, 28, 28)) if rng.random() < 0.02 else b""
             )
         elif how == 6:
-            name = rng.choice(
-                [name, f"../{name}", f"/{name}", name[:-4], members[0][0], "x" * 60000, "\udcff"[:0] + "é\n"]
-            )
+            name = rng.choice([name, f"../{name}", f"/{name}", name[:-4], members[0][0], "x" * 60000, "é\n"])
         else:
             content = damaged(rng, content)
         members[place] = name, content
-    with np.testing.suppress_warnings() as quiet:  # zipfile's own, of names that are there twice
-        quiet.filter(UserWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's own, of names that are there twice
         kinds = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED] * 5 + [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]  # these are slow
         kind = rng.choice(kinds)
         archive = zipped(members, kind)
