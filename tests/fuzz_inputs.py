@@ -22,6 +22,8 @@ import numpy as np
 from digit_files import IDX_FILES, PARTS, idx
 from fuzzing import NUMBERS, Parser, damaged, varint
 
+from bn_graph.config import InputError
+
 BOMB = bytes(20_000_000)  # packed, a thousandth of it
 
 
@@ -408,11 +410,62 @@ def parse_record(folder):
     assert TrainingRecord.from_json(record.to_json()) is not None  # what was loaded can be written and loaded again
 
 
+# What is found at a path that is to be written: is it ours?
+
+
+def output_seeds():
+    from PIL import Image, PngImagePlugin
+
+    from bn_graph.plots import SOFTWARE
+    from bn_graph.report import GENERATOR
+
+    about, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    about.add_text("Software", SOFTWARE)
+    about.add_itxt("Title", "made up", zip=True)
+    Image.new("RGB", (20, 10)).save(file, "png", pnginfo=about)
+    page = f"<!DOCTYPE html><html><head>{GENERATOR}</head></html>".encode()
+    return [{"out.png": file.getvalue(), "out.html": page, "out.json": b'{"generator": "bn_graph", "steps": [1, 2]}'}]
+
+
+@functools.cache
+def bomb_of_png():
+    return b"Software\0\0" + zlib.compress(BOMB)
+
+
+def damage_output(rng, seeds):
+    files = dict(seeds[0])
+    name = rng.choice(["out.png", "out.png", "out.html", "out.json"])
+    if name == "out.png" and rng.random() < 0.7:  # with checksums that are right
+        content, place, chunks = files[name], 8, []
+        while place < len(content):
+            (length,) = struct.unpack_from(">I", content, place)
+            chunks.append((content[place + 4 : place + 8], content[place + 8 : place + 8 + length]))
+            place += length + 12
+        place = rng.randrange(len(chunks))
+        kind, data = chunks[place]
+        kind = rng.choice([kind, kind, kind, b"zTXt", b"tEXt", b"iTXt", b"iCCP", b"acTL", b"fcTL", b"eXIf", b"xxxx"])
+        data = rng.choice([damaged(rng, data), damaged(rng, data), b"", bomb_of_png()])
+        chunks[place : place + rng.randrange(2)] = [(kind, data)] * rng.choice([1, 1, 1, 100])
+        files[name] = content[:8] + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    elif name == "out.json" and rng.random() < 0.7:
+        files[name] = f'{{"generator": {json_words(rng)}, {json_words(rng)}: 1}}'.encode("utf-8", "surrogatepass")
+    else:
+        files[name] = damaged(rng, files[name])
+    return files
+
+
+def parse_output(folder):
+    from bn_graph.report import is_our_json, is_our_page, is_our_picture
+
+    found = is_our_picture(folder / "out.png"), is_our_page(folder / "out.html"), is_our_json(folder / "out.json")
+    if not all(found):
+        raise InputError(f"{folder}: not ours")
+
+
 # Checkpoints
-
-
-def groups(folder, names):
-    return [{path.name: path.read_bytes() for path in sorted(folder.glob(f"{name}*"))} for name in names]
 
 
 def v2_seeds():
@@ -770,6 +823,7 @@ PARSERS = {
     "npz": Parser(npz_seeds, damage_npz, load("digits.npz"), expansion=5000),
     "mat": Parser(mat_seeds, damage_mat, load("digits.mat"), expansion=5000),
     "record": Parser(record_seeds, damage_record, parse_record),
+    "output": Parser(output_seeds, damage_output, parse_output, expansion=5000),
     "checkpoint V1": Parser(v1_seeds, damage_checkpoint("v1"), parse_checkpoint("v1")),
     "checkpoint V2": Parser(v2_seeds, damage_checkpoint("v2"), parse_checkpoint("v2")),
     "graph": Parser(graph_seeds, damage_graph, parse_graph, expansion=200),
