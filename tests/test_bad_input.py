@@ -801,6 +801,18 @@ def test_what_is_no_file_of_a_record_is_refused(shelf, name, line):
     assert str(raised.value) == f"{shelf / name}: {line}".replace("\0", "\\x00")
 
 
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "not\udcffutf8", "x" * 5000])
+def test_whatever_a_file_is_called_the_line_can_be_printed_and_read(name):
+    for suffix in ("", ".npz", ".mat"):
+        with pytest.raises(InputError) as raised:
+            load_mnist(name + suffix)
+        line = str(raised.value)
+        assert line.isprintable() and len(line) < 1100 and line.startswith(ascii(name)[1:-1][:400])
+        assert re.search(
+            r"no such file; expected embedded, openml or a path$|No such file or directory$|too long$", line
+        )
+
+
 # What is there, and was not written by us.
 
 QUICK = ["--steps", "2", "--hidden-size", "4", "--is-training", "placeholder", "--quiet"]
