@@ -490,7 +490,7 @@ def test_they_are_split_and_trained_on_as_if_they_were_held(monkeypatch, too_man
     assert held[0] == held[1]
 
 
-@pytest.mark.parametrize("layout", ["npz", "IDX", "mat"])
+@pytest.mark.parametrize("layout", ["npz", "IDX", "mat", "packed mat"])
 def test_other_files_that_memory_does_not_hold_are_refused_before_they_are_read(
     little_memory, too_many, tmp_path, layout
 ):
@@ -498,6 +498,11 @@ def test_other_files_that_memory_does_not_hold_are_refused_before_they_are_read(
         source = npz_file(tmp_path / "large.npz", too_many, np.savez_compressed)
     elif layout == "mat":
         source = mat_file(tmp_path / "large.mat", too_many)
+    elif layout == "packed mat":  # what is in the file would fit
+        source = tmp_path / "large.mat"
+        empty = {"data": np.zeros((784, 300), np.uint8), "label": np.arange(300.0)[None] % 10}
+        savemat(source, empty, do_compression=True)
+        assert source.stat().st_size < 10_000
     else:
         source = idx_folder(tmp_path / "large", too_many, packed=IDX_FILES)
     assert "GB of memory" in refusal(source) and "are free" in refusal(source)
