@@ -1,5 +1,6 @@
 """TensorBoard event files: what goes on inside the layers while the tutorial trains."""
 
+from bn_graph.files import check_utf8
 from bn_graph.tf1 import tf
 
 
@@ -14,6 +15,7 @@ class Summaries:
     """
 
     def __init__(self, tutorial, logdir):
+        check_utf8(logdir)
         variables = tutorial.variables
         with tutorial.graph.as_default():
             moving = [tf.summary.scalar("learning_rate", tutorial.learning_rate)]

@@ -12,7 +12,7 @@ import dataclasses
 import sys
 from argparse import BooleanOptionalAction
 
-from bn_graph.command import Parser, Signals, check_folder, check_output, import_tensorflow, run
+from bn_graph.command import FORCE, Parser, Signals, check_folder, check_output, import_tensorflow, run
 from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES, InputError
 from bn_graph.record import TrainingRecord
 
@@ -39,6 +39,7 @@ option("--print-every", type=int, metavar="N", help=f"steps between two printed 
 option("--engine", choices=ENGINES, default="session", help="who loops over the steps: Python, as in the tutorial, or the graph; the same numbers (default: session)")
 option("--record", default=None, metavar="FILE.json", help="write what was measured")
 option("--plot", default=None, metavar="FILE.png", help="write a picture of it")
+option("--force", **FORCE)
 option("--logdir", default=None, metavar="DIR", help="write TensorBoard event files: scalars, histograms inside the layers, moving statistics")
 option("--restore", default=None, metavar="CHECKPOINT", help="start from what TF 0.12's Saver saved: a V1 file or the prefix of V2 files; with --steps 0, test it")
 option("--checkpoint-dir", default=None, metavar="DIR", help="save the run there, and go on from what is saved there; SIGINT and SIGTERM save and end")
@@ -56,11 +57,11 @@ def command(arguments):
     if every and not arguments.checkpoint_dir:
         raise InputError("--checkpoint-every needs --checkpoint-dir")
     if arguments.record:
-        check_output(arguments.record, ".json", TrainingRecord.is_in)
+        check_output(arguments.record, ".json", TrainingRecord.is_in, arguments.force)
     if arguments.plot:
         from bn_graph.plots import is_our_picture, plot_record
 
-        check_output(arguments.plot, ".png", is_our_picture)
+        check_output(arguments.plot, ".png", is_our_picture, arguments.force)
 
     if arguments.logdir:
         check_folder(arguments.logdir)
