@@ -89,7 +89,7 @@ def _put(whole, folder):
     """Moves the files of the folder `whole` to their places in `folder`, the mark last."""
     files = sorted((file.relative_to(whole) for file in whole.rglob("*") if file.is_file()), key=lambda f: f == _MARK)
     for file in files:
-        for place in (folder / part for part in file.parents):
+        for place in (folder / part for part in file.parents[:-1]):
             if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):  # a link would lead out of it
                 raise InputError(f"{place}: expected a folder; the export puts {file.name} there")
         if (folder / file).is_dir():

@@ -8,6 +8,7 @@ python scripts/fuzz.py --replay fuzz-npz-0-1234.zip
 
 import secrets
 import sys
+import zipfile
 from pathlib import Path
 
 from bn_graph.command import Parser, run
@@ -27,12 +28,15 @@ parser.add_argument("--replay", default=None, metavar="FILE", help="the input th
 
 def command(arguments):
     names = arguments.parsers or list(PARSERS)
+    if arguments.replay:
+        try:
+            names = [parser_of(arguments.replay)]
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{arguments.replay}: expected the kept input of a finding ({error})") from None
     unknown = [name for name in names if name not in PARSERS]
     if unknown or arguments.inputs < 1:
         accepted = f"PARSER must be one of {', '.join(PARSERS)}" if unknown else "--inputs must be 1 or more"
         raise InputError(f"{accepted}, found {unknown[0] if unknown else arguments.inputs}")
-    if arguments.replay:
-        names = [parser_of(arguments.replay)]
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     if not arguments.replay:
         print(f"seed {seed}")

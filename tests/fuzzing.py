@@ -82,7 +82,6 @@ def fuzz(name, inputs, seed=0, module="fuzz_inputs", replay=None, folder=".", ha
     started = time.monotonic()
     outcome = Outcome()
     with tempfile.TemporaryDirectory() as scratch:
-        # Python's own exit is left out: a child that is asked to end must not wait for threads of TensorFlow.
         command = [sys.executable, __file__, module, name, str(seed), str(inputs), scratch, str(replay or "")]
         path = os.pathsep.join(filter(None, [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH")]))
         env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": scratch, "HOME": scratch}
@@ -310,7 +309,7 @@ def main(module, name, seed, inputs, scratch, replay):
         _empty(folder)
     report = dataclasses.asdict(outcome)
     os.write(pipe, json.dumps({key: report[key] for key in ("slowest", "slowest_input", "memory", "finding")}).encode())
-    os._exit(0)
+    os._exit(0)  # without waiting for TensorFlow's threads
 
 
 def _empty(folder):

@@ -877,6 +877,10 @@ def test_with_force_an_export_is_put_beside_what_others_wrote(capfd, tmp_path):
     for path in (folder / "thesis.txt", folder / "variables" / "thesis.txt"):
         path.unlink()
     assert in_process(capfd, "export_model.py", SMALL, folder).returncode == 0
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    assert in_process(capfd, "export_model.py", SMALL, tmp_path / "link").returncode == 0
+    assert sorted(os.listdir(tmp_path / "empty")) == sorted(os.listdir(folder)) and (tmp_path / "link").is_symlink()
     (folder / "notes.txt").write_text("mine")  # an earlier export of ours, with something in it that is not
     process = in_process(capfd, "export_model.py", SMALL, folder)
     assert process.returncode == 2 and (folder / "notes.txt").read_text() == "mine"

@@ -59,6 +59,9 @@ def test_the_command_says_what_it_ran_and_knows_its_parsers(tmp_path):
     assert (process.returncode, process.stderr) == (0, "")
     seed, line = process.stdout.splitlines()
     assert seed == "seed 3" and line.startswith("record: 50 inputs, ") and "slowest" in line and "memory" in line
+    process = run(sys.executable, fuzz_py, "--replay", "nowhere.zip", cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stderr.startswith("fuzz.py: nowhere.zip: expected the kept input of a finding (")
     process = run(sys.executable, fuzz_py, "recorder", cwd=tmp_path)
     assert process.returncode == 2
     assert process.stderr == f"fuzz.py: PARSER must be one of {', '.join(PARSERS)}, found recorder\n"
