@@ -80,11 +80,17 @@ def _open_streams():
 
 
 class Signals:
-    """While this context lasts, the first SIGINT or SIGTERM is only noted, in `number`. A second one ends at once."""
+    """While this context lasts, the first SIGINT or SIGTERM is only noted, in `number`. A second one ends at once.
+
+    One that is ignored, as a shell has its background jobs ignore SIGINT, stays so.
+    """
 
     def __enter__(self):
         self.number = None
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
+        for number in self._before:
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_):

@@ -158,7 +158,7 @@ class SessionLoop:
         for _ in range(steps):
             draw(feed)
 
-    def train(self, step, until=None):
+    def train(self, step, until):
         """Trains the step. Returns its loss and its accuracy on the batch. `until` is for loops that train many."""
         config, splits = self._tutorial.config, self._splits
         offset = batch_offset(step, config.batch_size, splits.train_y.shape[0])

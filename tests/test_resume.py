@@ -194,9 +194,7 @@ def test_of_a_damaged_checkpoint_a_line_says_so_and_the_one_before_is_used(whole
     with CheckpointFolder(folder, 20, notes.append) as checkpoints:
         assert checkpoints.newest.folder == folder / "step-20"
     (note,) = notes
-    assert note.startswith(
-        f"{folder / 'step-40'}: not a whole checkpoint ({'has no' if damage in (fifo, os.unlink) else ''}"
-    )
+    assert note.startswith(f"{folder / 'step-40'}: not a whole checkpoint (")
     assert name in note or damage in (cut, empty)
     assert note.endswith("; going on from step-20")
     if damage is flip:
