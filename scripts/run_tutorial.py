@@ -110,7 +110,7 @@ def command(arguments):
         if arguments.logdir:
             from bn_graph.summaries import Summaries
 
-            summaries = Summaries(tutorial, arguments.logdir)
+            summaries = Summaries(tutorial, arguments.logdir, note)
         with Signals() if checkpoints else contextlib.nullcontext() as signals:
             record = train(
                 tutorial,
@@ -138,8 +138,9 @@ def command(arguments):
                 plot_record(record, arguments.plot)
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
-        if checkpoints and checkpoints.failure:
-            raise InputError(checkpoints.failure)
+        for written in (checkpoints, summaries):
+            if written and written.failure:
+                raise InputError(written.failure)
 
 
 run(parser, command)

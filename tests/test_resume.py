@@ -463,8 +463,23 @@ def test_event_files_of_a_resumed_run_hold_what_those_of_a_whole_one_hold(splits
     steps = iter(range(100))
     events("stopped", stop=lambda: next(steps) == 22)
     (file,) = (tmp_path / "stopped").iterdir()
-    file.rename(file.with_suffix(".before"))  # its name is the second in which it was begun
+    file.rename(file.with_suffix(".before"))  # its name is the second in which it was begun, and the process
     shutil.rmtree(tmp_path / "stopped checkpoints" / "step-23")  # as if it had been killed: the events are ahead
     resumed, begins = events("stopped")
     assert begins == [20]  # TensorBoard forgets what was written of this step and later ones
     assert resumed == events("whole")[0]
+
+
+def test_a_full_disk_ends_the_event_files_and_not_the_run(capfd, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    options = ["--hidden-size", 8, "--steps", 60, "--is-training", "placeholder", "--logdir", tmp_path / "logs"]
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        process = in_process(capfd, "run_tutorial.py", *options, "--record", tmp_path / "record.json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (file,) = (tmp_path / "logs").iterdir()
+    assert process.returncode == 2
+    line = f"run_tutorial.py: {file}: cannot be written: File too large"
+    assert process.stderr == f"{line}; the run goes on\n{line}\n"
+    assert TrainingRecord.load(tmp_path / "record.json").test_accuracy is not None
