@@ -14,7 +14,7 @@ import filelock
 import numpy as np
 
 from bn_graph.checkpoint_file import Checkpoint
-from bn_graph.config import InputError, TutorialConfig, check_whole
+from bn_graph.config import ENGINES, InputError, TutorialConfig, check_whole
 from bn_graph.files import check_utf8, open_file
 from bn_graph.record import TrainingRecord
 from bn_graph.tf1 import tf
@@ -243,7 +243,10 @@ def _differences(there, here):
     """What differs between the settings of two `SavedRun`s, in words."""
     settings = [(f.name, getattr(there.record.config, f.name), getattr(here.record.config, f.name))
                 for f in dataclasses.fields(TutorialConfig)]  # fmt: skip
-    settings += [(name, getattr(there.record, name), getattr(here.record, name)) for name in ("split", "restored")]
+    names = ["split", "restored"]
+    if not {there.record.engine, here.record.engine} <= set(ENGINES):  # the engines of one process do the same
+        names.append("engine")
+    settings += [(name, getattr(there.record, name), getattr(here.record, name)) for name in names]
     for name, its, ours in settings:
         if its != ours:
             yield f"{name} is {its} there and {ours} here"

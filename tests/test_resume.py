@@ -368,6 +368,7 @@ def test_the_command_says_at_the_end_that_the_last_checkpoint_is_not_there(capfd
         ({"decay": 0.5, "steps": 50}, {}, "decay is 0.9 there and 0.5 here, steps is 40 there and 50 here"),
         ({}, {"restored": "x.ckpt"}, "restored is None there and x.ckpt here"),
         ({}, {"split": "original"}, "split is stratified there and original here"),
+        ({}, {"engine": "cluster, 2 replicas"}, "engine is session there and cluster, 2 replicas here"),
     ],
 )
 def test_another_run_is_refused_with_what_differs(whole, splits, folder, settings, others, said):
