@@ -106,7 +106,8 @@ def test_help_answers_without_tensorflow_and_names_every_option(tmp_path):
     assert (process.returncode, process.stderr) == (0, "")
     for option in ("edition", "updates", "center", "no-center", "scale", "no-scale", "decay", "is-training", "data",
                    "split", "seed", "steps", "batch-size", "hidden-size", "learning-rate", "keep-prob", "eval-every",
-                   "print-every", "engine", "record", "plot", "logdir", "restore", "checkpoint-dir", "checkpoint-every", "force", "quiet"):  # fmt: skip
+                   "print-every", "engine", "record", "plot", "logdir", "restore",
+                   "checkpoint-dir", "checkpoint-every", "force", "quiet"):  # fmt: skip
         assert f"--{option}" in process.stdout
 
 
