@@ -35,6 +35,7 @@ setup(
         "pillow>=10.3,<14",  # knows our own pictures again; matplotlib brings it anyway
         "scipy>=1.13,<1.19",  # the tests of a comparison; scikit-learn brings it anyway
         "jinja2>=3.1,<4",  # the page of a comparison
+        "filelock>=3.13,<5",  # one run to a folder of checkpoints
     ],
     extras_require={
         "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "setuptools>=70.1"],  # setuptools builds the tests' wheel

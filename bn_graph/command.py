@@ -24,8 +24,10 @@ def run(parser, command):
     """Parses the arguments, calls `command(arguments)` and exits with what it returns (None is 0).
 
     A user's mistake or a broken file (`InputError`) is one line on stderr and exit code 2. A programming error keeps
-    its traceback. Ctrl-C, and a reader of our output that went away (`| head`), end the command as they end others.
+    its traceback. Ctrl-C, SIGTERM, and a reader of our output that went away (`| head`), end the command as they end
+    others, with 128 and the signal's number, after what was begun is tidied up.
     """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     arguments = parser.parse_args()
     try:
         sys.exit(command(arguments))
@@ -36,6 +38,23 @@ def run(parser, command):
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
         sys.exit(128 + signal.SIGPIPE)
+
+
+class Signals:
+    """While this context lasts, the first SIGINT or SIGTERM is only noted, in `number`. A second one ends at once."""
+
+    def __enter__(self):
+        self.number = None
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        self.number = number
+        self.__exit__()
 
 
 def import_tensorflow():

@@ -52,11 +52,11 @@ class TutorialConfig:
         _number("decay", self.decay, "a number from 0 to 1", lambda x: 0 <= x <= 1)
         _number("learning_rate", self.learning_rate, "a finite number greater than 0", lambda x: 0 < x < math.inf)
         _number("keep_prob", self.keep_prob, "a number greater than 0, at most 1", lambda x: 0 < x <= 1)
-        _whole("steps", self.steps, 0)
+        check_whole("steps", self.steps, 0)
         for name in ("batch_size", "hidden_size", "eval_every", "print_every"):
-            _whole(name, getattr(self, name), 1)
+            check_whole(name, getattr(self, name), 1)
         if self.seed is not None:
-            _whole("seed", self.seed, 0, LARGEST_SEED)
+            check_whole("seed", self.seed, 0, LARGEST_SEED)
         if self.print_every % self.eval_every:
             raise InputError(
                 f"print_every must be a multiple of eval_every ({self.eval_every}), found {self.print_every}"
@@ -74,7 +74,8 @@ def _number(name, value, accepted, accepts):
         raise InputError(f"{name} must be {accepted}, found {value!r}")
 
 
-def _whole(name, value, least, most=None):
+def check_whole(name, value, least, most=None):
+    """Raises `InputError` where `value` is no whole number from `least` to `most`."""
     accepted = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InputError(f"{name} must be {accepted}, found {value!r}")

@@ -3,17 +3,20 @@
 For each step the tutorial's loop slices a batch, hands it over to TensorFlow, wakes its threads and waits for two
 numbers. Here the body of a `tf.while_loop` is a copy of the training step: the same ops with the same op-level seeds on
 the same variables, in the same order, so that every loss is the same bit for bit. A step begins when the update before
-it is done.
+it is done. Dropout's random numbers are a function of the step, not of how often the op ran before: the numbers are the
+same, and a run that is resumed has them at once.
 
 The evaluations have no dropout. With keep_prob 1 it changes nothing, and draws ten million numbers.
 """
 
+import dataclasses
+
 import numpy as np
 
-from bn_graph.graph import Layer, compute_accuracy, model
+from bn_graph.graph import Layer, build_graph, compute_accuracy, model
 from bn_graph.mnist import Rows, free_memory
-from bn_graph.tf1 import captured, prepared, tf
-from bn_graph.training import WARM_UP, batch_offset
+from bn_graph.tf1 import captured, prepared, tf, uniform_at
+from bn_graph.training import batch_offset
 
 MOST_STEPS = 1000  # in one session.run, so that Ctrl-C need not wait for long
 MOST_BYTES = 2**26  # of batches that are handed over to one session.run, where the training set is too large to hold
@@ -22,8 +25,8 @@ MOST_BYTES = 2**26  # of batches that are handed over to one session.run, where 
 class InGraphLoop:
     """Like `bn_graph.training.SessionLoop`, many steps to one session.run.
 
-    The steps up to the next validation are trained together, when the first of them is asked for. It adds its ops to
-    the tutorial's graph, and its masks begin at the beginning of their stream.
+    The steps up to the one after which somebody looks are trained together, when the first of them is asked for. It
+    adds its ops to the tutorial's graph, and its masks begin at the beginning of their stream.
     """
 
     def __init__(self, tutorial, splits, session, summaries=None):
@@ -39,22 +42,28 @@ class InGraphLoop:
             else:
                 X, y = _placeholder(splits.train_X), _placeholder(splits.train_y)
             self._streamed = None if held else (X, y)
-            self._offsets = tf.placeholder(tf.int64, [None])
-            self._train = prepared(session, _while_loop(tutorial, X, y, self._offsets, summaries))
+            self._first, self._offsets = tf.placeholder(tf.int64, []), tf.placeholder(tf.int64, [None])
+            step = _training_step(tutorial, splits)
+            self._train = prepared(session, _while_loop(tutorial, step, X, y, self._first, self._offsets, summaries))
             self._accuracy = {
                 "valid": prepared(session, [self._tower("valid", session, splits.valid_X, splits.valid_y)]),
                 "test": prepared(session, [self._tower("test", session, splits.test_X, splits.test_y)]),
             }
-        self._settings = tutorial.train_feed(None, None)  # keep_prob, and is_training where it is fed
-        del self._settings[tutorial.batch_X], self._settings[tutorial.batch_y]
+        self._keep_prob = {tutorial.keep_prob: np.float32(self._config.keep_prob)}
+        self.ahead = 0  # how many steps are trained and were not asked for yet
 
-    def train(self, step):
-        """Trains the step. Returns its loss and its accuracy on the batch."""
-        trained = next(self._trained, None)
-        if trained is None:
-            self._trained = self._train_from(step)
-            trained = next(self._trained)
-        return trained
+    def skip(self, steps):
+        """Nothing to do: the masks are a function of the step."""
+
+    def train(self, step, until):
+        """Trains the step. Returns its loss and its accuracy on the batch.
+
+        It may train more, but none from `until` on, and is then `ahead`.
+        """
+        if not self.ahead:
+            self._trained = self._train_many(step, min(until, step + self._most_steps))
+        self.ahead -= 1
+        return next(self._trained)
 
     def valid_accuracy(self):
         return self._accuracy["valid"]({})[0]
@@ -67,14 +76,11 @@ class InGraphLoop:
         layers = model(X, self._config, False, 1.0, tower)
         return compute_accuracy(tf.nn.softmax(layers["output_layer"].activation), y)
 
-    def _train_from(self, step):
-        """Trains from `step` to the next step that is validated, both included. Returns the losses and accuracies."""
+    def _train_many(self, step, end):
+        """Trains from `step` to `end`. Returns the losses and accuracies."""
         config, splits = self._config, self._splits
-        end = min(step + -step % config.eval_every + 1, step + self._most_steps, config.steps)
-        if step < WARM_UP:
-            end = min(end, WARM_UP)  # or the clock of steps_per_second would start too late
         offsets = batch_offset(np.arange(step, end), config.batch_size, splits.train_y.shape[0])
-        feed = dict(self._settings)
+        feed = self._keep_prob | {self._first: np.int64(step)}
         if self._streamed:
             X, y = self._streamed
             rows = (offsets[:, None] + np.arange(config.batch_size)).ravel()
@@ -83,53 +89,69 @@ class InGraphLoop:
         losses, accuracies, *summary = self._train({**feed, self._offsets: offsets})
         if summary:
             (self.summary,) = summary
+        self.ahead = end - step
         return zip(losses, accuracies, strict=True)
 
 
-def _while_loop(tutorial, X, y, offsets, summaries):
-    """The loss and the accuracy of each step whose batch begins at one of `offsets`, and the last one's summary."""
+def _training_step(tutorial, splits):
+    """The `TutorialGraph` whose training step is copied: one that has is_training built in.
+
+    Where it is a placeholder, dropout is in a function of the graph, out of reach; and the loop only trains.
+    """
+    if tutorial.is_training is None:
+        return tutorial
+    return build_graph(dataclasses.replace(tutorial.config, is_training="bool"), splits)
+
+
+def _while_loop(tutorial, step, X, y, first, offsets, summaries):
+    """The loss and the accuracy of each step whose batch begins at one of `offsets`, and the last one's summary.
+
+    step: the `TutorialGraph` whose training step is copied. Its variables have the names of those of `tutorial`.
+    first: the number of the first step.
+    """
     batch_size, num_steps = tutorial.config.batch_size, tf.size(offsets)
-    ends = [tutorial.train_op, tutorial.train_loss, tutorial.train_accuracy]
-    step_def = _sub_graph(tutorial.graph, [tutorial.train_op, tutorial.train_loss.op, tutorial.train_accuracy.op])
-    names = {node.name for node in step_def.node}
-    inputs = [tutorial.keep_prob, *(v.handle for v in tutorial.variables.values() if v.op.name in names)]
-    if tutorial.is_training is not None:
-        inputs.append(tutorial.is_training)
-    activations = {scope: [tensor.name for tensor in layer] for scope, layer in tutorial.train_layers.items()}
+    ends = [step.train_op, step.train_loss, step.train_accuracy]
+    ops = _needed(ends)
+    (uniform,) = (op for op in ops.values() if op.type == "RandomUniform")
+    graph_def = step.graph.as_graph_def()
+    nodes = [node for node in graph_def.node if node.name in ops and node.name != uniform.name]
+    step_def = tf.GraphDef(node=nodes, versions=graph_def.versions, library=graph_def.library)
+    variables = {v.handle.name: v.handle for v in tutorial.variables.values() if v.op.name in ops}
+    activations = {scope: [tensor.name for tensor in layer] for scope, layer in step.train_layers.items()}
 
-    def train_step(step, losses, accuracies, summary):
+    def train_step(index, losses, accuracies, summary):
         def batch(data):
-            return tf.cast(tf.slice(data, [offsets[step], 0], [batch_size, data.shape[1]]), tf.float32)
+            return tf.cast(tf.slice(data, [offsets[index], 0], [batch_size, data.shape[1]]), tf.float32)
 
-        input_map = {tensor.name: captured(tensor) for tensor in inputs}
-        input_map |= {tutorial.batch_X.name: batch(X), tutorial.batch_y.name: batch(y)}
+        input_map = {name: captured(handle) for name, handle in variables.items()}
+        input_map |= {step.keep_prob.name: captured(tutorial.keep_prob)}
+        input_map |= {step.batch_X.name: batch(X), step.batch_y.name: batch(y)}
+        input_map |= {uniform.outputs[0].name: uniform_at(uniform, first + tf.cast(index, tf.int64))}
         names = [end.name for end in ends] + sum(activations.values(), [])
         train_op, loss, accuracy, *copies = tf.import_graph_def(step_def, input_map, names, name="step")
         if summaries:
             layers = {scope: Layer(*(copies.pop(0) for _ in tensors)) for scope, tensors in activations.items()}
-            last = tf.equal(step, num_steps - 1)
+            last = tf.equal(index, num_steps - 1)
             summary = tf.cond(last, lambda: summaries.of_the_batch(layers), lambda: summary)
         with tf.control_dependencies([train_op]):  # the next step reads what this one has written
-            return step + 1, losses.write(step, loss), accuracies.write(step, accuracy), tf.identity(summary)
+            return index + 1, losses.write(index, loss), accuracies.write(index, accuracy), tf.identity(summary)
 
     empty = tf.TensorArray(tf.float32, num_steps)
     _, losses, accuracies, summary = tf.while_loop(
-        lambda step, *_: step < num_steps, train_step, [0, empty, empty, ""], parallel_iterations=1
+        lambda index, *_: index < num_steps, train_step, [0, empty, empty, ""], parallel_iterations=1
     )
     return [losses.stack(), accuracies.stack(), *([summary] if summaries else [])]
 
 
-def _sub_graph(graph, ops):
-    """The part of the graph that `ops` need, as a GraphDef."""
-    needed, found = list(ops), set()
-    while needed:
-        op = needed.pop()
+def _needed(ends):
+    """The ops that `ends`, ops or tensors, need, by name; theirs too."""
+    waiting, found = [getattr(end, "op", end) for end in ends], {}
+    while waiting:
+        op = waiting.pop()
         if op.name not in found:
-            found.add(op.name)
-            needed += [*op.control_inputs, *(tensor.op for tensor in op.inputs)]
-    graph_def = graph.as_graph_def()
-    nodes = [node for node in graph_def.node if node.name in found]
-    return tf.GraphDef(node=nodes, versions=graph_def.versions, library=graph_def.library)
+            found[op.name] = op
+            waiting += [*op.control_inputs, *(tensor.op for tensor in op.inputs)]
+    return found
 
 
 def _pixels(rows, index=slice(None)):

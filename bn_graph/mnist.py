@@ -25,6 +25,7 @@ NUM_CLASSES = 10
 _DATA = Path(__file__).parent / "data"
 _EMBEDDED = _DATA / "mnist.npz"
 _EMBEDDED_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
+_ROWS_AT_ONCE = 10_000  # read from images that memory need not hold
 _PARTS = ("x_train", "y_train", "x_test", "y_test")
 _IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -101,6 +102,16 @@ class Splits(NamedTuple):
     test_rows: np.ndarray
     how: str  # stratified or original
     source: str  # of the digits, as in `Mnist`
+
+    def sha256(self):
+        """The SHA-256 of all images and labels in their order, in hexadecimal: whether two runs have the same data."""
+        digest = hashlib.sha256()
+        for values in (self.train_X, self.train_y, self.valid_X, self.valid_y, self.test_X, self.test_y):
+            digest.update(str(values.shape).encode())
+            for start in range(0, len(values), _ROWS_AT_ONCE):
+                some = slice(start, start + _ROWS_AT_ONCE)
+                digest.update(np.ascontiguousarray(values.pixels(some) if isinstance(values, Rows) else values[some]))
+        return digest.hexdigest()
 
 
 def load_mnist(source="embedded"):

@@ -46,13 +46,14 @@ class TrainingRecord:
     valid_accuracy: list = dataclasses.field(default_factory=list)  # one a validation
     learning_rate: list = dataclasses.field(default_factory=list)  # one a validation: that of the next step
     test_accuracy: float | None = None  # None until it is tested
-    seconds: float = 0.0  # the loop with its validations; start-up, data and the final test apart
+    seconds: float = 0.0  # the loop with its validations and checkpoints; start-up, data and the final test apart
     restored: str | None = None  # the checkpoint that the variables came from; None: they were initialised
-    steps_per_second: float | None = None  # of training alone, validations and the first 50 steps apart; None if fewer
+    # Of training alone, without the first 50 steps; None if there are no more. Of a resumed run: since then.
+    steps_per_second: float | None = None
 
-    def step_line(self):
-        """The line that the tutorial prints after the latest validation."""
-        step = self.valid_step[-1]
+    def step_line(self, validation=-1):
+        """The line that the tutorial prints after a validation, by its index; the latest one if none is given."""
+        step = self.valid_step[validation]
         valid, _ = _PRINTED[self.config.edition]
         return (
             f"Epoch: %d:\tLoss: %f\t\tTrain Acc: %.2f%%\tValid Acc: {valid}\tLearning rate: %.6f"
@@ -60,8 +61,8 @@ class TrainingRecord:
             step,
             self.train_loss[step],
             self.train_accuracy[step] * 100,
-            self.valid_accuracy[-1] * 100,
-            self.learning_rate[-1],
+            self.valid_accuracy[validation] * 100,
+            self.learning_rate[validation],
         )  # fmt: skip
 
     def test_line(self):
@@ -71,11 +72,15 @@ class TrainingRecord:
 
     def to_json(self):
         """The record as JSON text, one object. A number that is not finite becomes null."""
+        return json.dumps(self.to_object(), indent=1, allow_nan=False) + "\n"
+
+    def to_object(self):
+        """What `to_json` writes, as a dict."""
         config = dataclasses.asdict(self.config)
         config["initial_learning_rate"] = config.pop("learning_rate")
         measured = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[1:]}
         measured = {name: _finite(value) for name, value in measured.items()}
-        return json.dumps({**config, **measured}, indent=1, allow_nan=False) + "\n"
+        return {**config, **measured}
 
     @classmethod
     def from_json(cls, text, name="record"):
@@ -87,6 +92,11 @@ class TrainingRecord:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{name}: not JSON ({error})") from None
+        return cls.from_object(found, name)
+
+    @classmethod
+    def from_object(cls, found, name="record"):
+        """The record of what `to_object` gave. Raises `InputError` where it is something else."""
         if isinstance(found, dict):
             found.setdefault("engine", "session")  # records of before there were two
         measured = {field.name: field.type for field in dataclasses.fields(cls)[1:]}

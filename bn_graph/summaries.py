@@ -49,6 +49,10 @@ class Summaries:
         for summary in (tf.Summary(value=values), of_the_batch, session.run(self._moving)):
             self._writer.add_summary(summary, step)
 
+    def go_on_from(self, step):
+        """Makes TensorBoard forget what an interrupted run has written of `step` and later ones."""
+        self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
+
     def close(self):
         """Ends the event file."""
         self._writer.close()

@@ -16,7 +16,7 @@ from tensorflow.python.layers import normalization
 from tensorflow.python.ops import array_ops, control_flow_ops, variable_scope
 from tf_slim.layers import layers as slim_layers
 
-__all__ = ["captured", "prepared", "tf", "tf_slim"]
+__all__ = ["captured", "prepared", "tf", "tf_slim", "uniform_at"]
 
 # Where tf-slim looks, and the public name of what it looks for there.
 _MOVED = (
@@ -119,3 +119,24 @@ def captured(tensor):
     """A tensor of the graph around the body of a `tf.while_loop`, as the body sees it. Call it in the body."""
     graph = tf.get_default_graph()
     return graph.capture(tensor) if hasattr(graph, "capture") else tensor
+
+
+def uniform_at(op, run):
+    """What the stateful RandomUniform `op` draws in its run number `run` of a session, 0 for the first: the same bits.
+
+    op: a RandomUniform with a seed, of any graph. Its shape must be known.
+    run: int64 scalar.
+
+    The generator is Philox, whose numbers are a function of a key and a counter. The kernel's key is `seed`; the upper
+    half of its counter is `seed2`, and the lower half begins at 0 and is moved on in each run by 256 for every number
+    that is drawn (tensorflow/core/kernels/random_op.cc and core/util/guarded_philox_random.cc).
+    """
+    (uniform,) = op.outputs
+    moved_on = 256 * uniform.shape.num_elements() * tf.cast(run, tf.int64)
+    return tf.raw_ops.StatelessRandomUniformV2(
+        shape=uniform.shape,
+        key=tf.constant([op.get_attr("seed")], tf.uint64),
+        counter=tf.cast(tf.stack([moved_on, tf.constant(op.get_attr("seed2"), tf.int64)]), tf.uint64),
+        alg=1,  # Philox
+        dtype=uniform.dtype,
+    )

@@ -4,13 +4,15 @@
 python scripts/run_tutorial.py
 python scripts/run_tutorial.py --edition notebook --split original --seed 1
 python scripts/run_tutorial.py --edition page --updates collected    # the page as printed
+python scripts/run_tutorial.py --checkpoint-dir DIR    # the same again goes on where it was killed
 """
 
+import contextlib
 import dataclasses
 import sys
 from argparse import BooleanOptionalAction
 
-from bn_graph.command import Parser, check_folder, check_output, import_tensorflow, run
+from bn_graph.command import Parser, Signals, check_folder, check_output, import_tensorflow, run
 from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES, InputError
 from bn_graph.record import TrainingRecord
 
@@ -39,6 +41,8 @@ option("--record", default=None, metavar="FILE.json", help="write what was measu
 option("--plot", default=None, metavar="FILE.png", help="write a picture of it")
 option("--logdir", default=None, metavar="DIR", help="write TensorBoard event files: scalars, histograms inside the layers, moving statistics")
 option("--restore", default=None, metavar="CHECKPOINT", help="start from what TF 0.12's Saver saved: a V1 file or the prefix of V2 files; with --steps 0, test it")
+option("--checkpoint-dir", default=None, metavar="DIR", help="save the run there, and go on from what is saved there; SIGINT and SIGTERM save and end")
+option("--checkpoint-every", type=int, metavar="N", help="steps between two checkpoints (default: 100)")
 option("--quiet", action="store_true", default=False, help="print nothing")
 # fmt: on
 
@@ -48,6 +52,9 @@ def command(arguments):
     settings = {field.name for field in dataclasses.fields(edition)}
     given = {name: value for name, value in vars(arguments).items() if name in settings}
     config = dataclasses.replace(edition, **given)
+    every = {"every": arguments.checkpoint_every} if "checkpoint_every" in arguments else {}
+    if every and not arguments.checkpoint_dir:
+        raise InputError("--checkpoint-every needs --checkpoint-dir")
     if arguments.record:
         check_output(arguments.record, ".json", TrainingRecord.is_in)
     if arguments.plot:
@@ -67,16 +74,13 @@ def command(arguments):
             tqdm.write(line)  # print, where there is no progress bar on the screen
             sys.stdout.flush()
 
-    mnist = load_mnist(arguments.data)
-    splits = split(mnist, arguments.split)
-    for line in data_lines(mnist, splits):
-        log(line)
-
-    import_tensorflow()
-    from bn_graph import build_graph, restore_original_checkpoint, train
+    def note(line):
+        if not arguments.quiet:
+            tqdm.write(f"{parser.prog}: {line}", file=sys.stderr)
 
     def progress(steps):
-        return tqdm(steps, unit="step", leave=False, disable=True if arguments.quiet else None)
+        disable = True if arguments.quiet else None
+        return tqdm(steps, unit="step", leave=False, disable=disable, initial=steps.start, total=steps.stop)
 
     def start(session):
         if arguments.restore:
@@ -85,25 +89,54 @@ def command(arguments):
                 several = f"{missing[0]} and {len(missing) - 1} others start" if missing[1:] else f"{missing[0]} starts"
                 print(f"{arguments.restore}: {several} afresh: not in the checkpoint", file=sys.stderr)
 
-    tutorial = build_graph(config, splits)
-    summaries = None
-    if arguments.logdir:
-        from bn_graph.summaries import Summaries
+    checkpoints = contextlib.nullcontext()
+    if arguments.checkpoint_dir:
+        import_tensorflow()
+        from bn_graph.checkpoint import CheckpointFolder
 
-        summaries = Summaries(tutorial, arguments.logdir)
-    record = train(
-        tutorial, splits, log=log, progress=progress, start=start, summaries=summaries, engine=arguments.engine
-    )
-    record.restored = arguments.restore
-    if summaries:
-        summaries.close()
-    try:
-        if arguments.record:
-            record.save(arguments.record)
-        if arguments.plot:
-            plot_record(record, arguments.plot)
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
+        checkpoints = CheckpointFolder(arguments.checkpoint_dir, **every, note=note)
+    with checkpoints as checkpoints:
+        mnist = load_mnist(arguments.data)
+        splits = split(mnist, arguments.split)
+        for line in data_lines(mnist, splits):
+            log(line)
+
+        import_tensorflow()
+        from bn_graph import build_graph, restore_original_checkpoint, train
+
+        tutorial = build_graph(checkpoints.with_seed(config) if checkpoints else config, splits)
+        summaries = None
+        if arguments.logdir:
+            from bn_graph.summaries import Summaries
+
+            summaries = Summaries(tutorial, arguments.logdir)
+        with Signals() if checkpoints else contextlib.nullcontext() as signals:
+            record = train(
+                tutorial,
+                splits,
+                log=log,
+                progress=progress,
+                start=start,
+                restored=arguments.restore,
+                summaries=summaries,
+                engine=arguments.engine,
+                checkpoints=checkpoints,
+                stop=signals and (lambda: signals.number),
+            )
+        if summaries:
+            summaries.close()
+        if record.test_accuracy is None:
+            note(f"{arguments.checkpoint_dir}: ended after {len(record.train_loss)} of {record.config.steps} steps")
+            return 128 + signals.number
+        try:
+            if arguments.record:
+                record.save(arguments.record)
+            if arguments.plot:
+                plot_record(record, arguments.plot)
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
+        if checkpoints and checkpoints.failure:
+            raise InputError(checkpoints.failure)
 
 
 run(parser, command)
