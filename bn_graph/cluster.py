@@ -1,0 +1,375 @@
+"""The tutorial on several machines: TensorFlow's distributed runtime of 2016, on today's TensorFlow.
+
+The parameter servers hold the variables. Each replica has the tutorial's whole graph, reads the variables, and sends its
+gradients to where they are. The first replica is the chief: it initialises, validates, prints and saves, and trains too.
+
+    synchronous     a step is the mean of one gradient of each replica. The moving averages get the moments of the
+                    chief's batch, once a step.
+    asynchronous    a step is one gradient of any replica, which updates the moving averages, too.
+
+One update a step, so that `decay` means what it means in one process. If all replicas of a synchronous step updated
+them, they would forget as many times faster, and how fast would depend on who came first.
+
+Every wait is bounded by one watch: a process in which nothing was done for `patience` seconds says who does not answer,
+and ends.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+
+from bn_graph.config import InputError
+from bn_graph.graph import build_graph
+from bn_graph.narrow import local_addresses, narrow
+from bn_graph.tf1 import prepared, tf
+from bn_graph.training import SessionLoop, batch_offset, train
+
+PATIENCE = 60.0  # seconds
+LONGEST_SAVE = 10.0  # seconds after a signal
+LOOK_EVERY = 0.5  # seconds between two looks at whether something has come
+
+# What a session says when a peer has gone, has come back without its variables, or was told to begin anew.
+_GONE = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    tf.errors.UnavailableError,
+)
+
+
+class Watch(threading.Thread):
+    """Ends the process when nothing was done for `patience` seconds, wherever in TensorFlow it waits.
+
+    A signal is seen too while TensorFlow waits, when Python does not see it. The process has then ten seconds to end by
+    itself.
+
+    Args:
+        patience: seconds.
+        who_is_gone: called when they have passed; the line that is said on stderr.
+    """
+
+    def __init__(self, patience, who_is_gone):
+        super().__init__(daemon=True)
+        self._patience, self._who_is_gone = patience, who_is_gone
+        self._signals, written = os.pipe()
+        os.set_blocking(written, False)
+        signal.set_wakeup_fd(written)
+        self.kept()
+
+    def kept(self):
+        """Something was done."""
+        self._since = time.monotonic()
+
+    def run(self):
+        code = 1
+        while time.monotonic() - self._since < self._patience:
+            if select.select([self._signals], [], [], LOOK_EVERY)[0]:
+                code, self._patience = 128 + os.read(self._signals, 1)[0], min(self._patience, LONGEST_SAVE)
+                self.kept()
+        if code == 1:
+            sys.stderr.write(f"{self._who_is_gone()}\n")
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def take_part(
+    cluster,
+    config,
+    load_splits,
+    sync=False,
+    patience=PATIENCE,
+    log=None,
+    note=None,
+    progress=None,
+    checkpoints=None,
+    stop=None,
+):
+    """Is one process of a cluster until the training ends. The chief returns its `TrainingRecord`, others None.
+
+    Args:
+        cluster: `bn_graph.tf_config.Cluster`.
+        config: `TutorialConfig`, the same in all processes but for its seed. The chief's seed counts for the weights;
+            each replica draws masks of its own.
+        load_splits: returns the `Splits`; not called in a parameter server.
+        sync: whether the replicas make each step together.
+        patience: seconds in which something must be done.
+        log, progress, checkpoints, stop: of the chief, as in `bn_graph.training.train`. Where a parameter server has
+            lost its variables, the chief goes on from the newest checkpoint, or begins again where there are none.
+        note: called with a line that is worth saying of the cluster.
+
+    Where a peer is not there for `patience` seconds, the process ends with exit code 1 and a line that names it.
+
+    Raises `InputError` where this process cannot listen at its address, or the chief has other settings.
+    """
+    addresses = local_addresses(cluster.me)
+    gone = _Gone(cluster, sync, patience)
+    watch = Watch(patience, gone.line)
+    watch.start()
+    server = _listen(cluster, addresses)
+    if cluster.replica is None:
+        return _serve(cluster, server, watch, gone)
+
+    splits = load_splits()
+    note, log = note or (lambda line: None), log or (lambda line: None)
+    said = []
+    while True:
+        repeated = iter(said.copy())
+
+        def say(line, repeated=repeated):  # a run that is resumed says all its lines, from the first
+            if next(repeated, None) != line:
+                said.append(line)
+                log(line)
+
+        watch.kept()
+        try:
+            replica = _Replica(cluster, config, splits, sync, server.target, watch)
+            if replica.is_chief:
+                return replica.lead(say, progress, checkpoints, stop)
+            return replica.follow()
+        except _GONE:
+            note(f"{cluster.me}: {gone.reason()}; waiting, {patience:g} s at most")
+            time.sleep(LOOK_EVERY)
+
+
+class _Gone:
+    """Says who of the cluster does not answer."""
+
+    def __init__(self, cluster, sync, patience):
+        peers = cluster.ps + (cluster.replicas if sync else cluster.replicas[:1])
+        self.peers = [peer for peer in peers if peer != cluster.me]
+        self._me, self._patience = cluster.me, patience
+
+    def reason(self):
+        silent = [str(peer) for peer in self.peers if not peer.answers()]
+        if silent:
+            return f"{' and '.join(silent)} {'do' if silent[1:] else 'does'} not answer"
+        return "a peer began anew"
+
+    def line(self):
+        silent = [str(peer) for peer in self.peers if not peer.answers()]
+        if silent:
+            return f"{self._me}: gave up after {self._patience:g} s: {self.reason()}"
+        others = ", ".join(map(str, self.peers))
+        return f"{self._me}: gave up: nothing was done for {self._patience:g} s, though all answer: {others}"
+
+
+def _listen(cluster, addresses):
+    me = cluster.me
+    try:
+        server = tf.train.Server(cluster.jobs, job_name=me.job, task_index=me.index, start=False)
+    except tf.errors.OpError as error:
+        # TensorFlow binds every address, where somebody may have the port at another one
+        raise InputError(f"TF_CONFIG: {me}: the port cannot be opened: {error.message.splitlines()[0]}") from None
+    narrow(me.port, addresses)
+    server.start()
+    return server
+
+
+def _session_config(cluster):
+    # Without a filter, a session waits for every task of the cluster.
+    return tf.ConfigProto(device_filters=["/job:ps", cluster.me.device])
+
+
+def _goodbyes(ps):
+    """The queue at a parameter server into which each replica puts its number when it has done its part."""
+    with tf.device(ps.device), tf.container("goodbye"):  # a container of its own, so that no beginning anew empties it
+        return tf.FIFOQueue(-1, tf.int32, shapes=[()], shared_name="goodbye")
+
+
+def _serve(cluster, server, watch, gone):
+    """Holds variables until every replica has said goodbye, or is not there any more when the chief has."""
+    left = set()
+    with tf.Graph().as_default() as graph:
+        goodbyes = _goodbyes(cluster.me)
+        waiting, take = goodbyes.size(), goodbyes.dequeue()
+    gone.peers = [cluster.chief]
+    config = tf.ConfigProto(device_filters=[cluster.me.device])
+    with tf.Session(server.target, graph=graph, config=config) as session:
+        while True:
+            for _ in range(session.run(waiting)):
+                left.add(int(session.run(take)))
+            there = [task for number, task in enumerate(cluster.replicas) if number not in left and task.answers()]
+            if 0 in left:
+                gone.peers = there
+                if not there:
+                    return
+            elif cluster.chief in there:
+                watch.kept()
+            time.sleep(LOOK_EVERY)
+
+
+class _Replica:
+    """A replica's graph, and its sessions, until the training ends or a peer is gone."""
+
+    def __init__(self, cluster, config, splits, sync, target, watch):
+        self.number, self.count, self.is_chief = cluster.replica, len(cluster.replicas), cluster.replica == 0
+        self.sync, self.watch = sync, watch
+        self._cluster, self._splits = cluster, splits
+        self._target, self._session_config = target, _session_config(cluster)
+        self._optimizer = None
+        self._settings = _settings(config, splits, sync)
+        built = config
+        if config.seed is not None and not self.is_chief:  # so that dropout's masks are others than the chief's
+            built = dataclasses.replace(config, seed=(config.seed + cluster.replica) % 2**31)
+        if sync and (config.updates == "control_dependencies" or not self.is_chief):
+            # What the train op depends on, SyncReplicasOptimizer would wait for where it adds up gradients, in a thread
+            # that has no batch.
+            built = dataclasses.replace(built, updates="collected")
+        spec = tf.train.ClusterSpec(cluster.jobs)
+        device = tf.train.replica_device_setter(worker_device=cluster.me.device, cluster=spec)
+        tutorial = build_graph(built, splits, device, self._synchronous if sync else None)
+        config = dataclasses.replace(config, seed=tutorial.config.seed)
+        with tutorial.graph.as_default(), tf.device(device):
+            beside = sync and self.is_chief and config.updates == "control_dependencies"
+            train_op = tf.group(tutorial.train_op, *(tf.get_collection(tf.GraphKeys.UPDATE_OPS) if beside else []))
+            with tf.control_dependencies([train_op]):
+                self.global_step_after = tutorial.global_step.read_value()
+            self._run = tf.Variable("", collections=[], name="run")  # what run the variables are of
+            self._open = self._run.assign(self._settings)
+            self._goodbye = tf.group(*(_goodbyes(ps).enqueue(cluster.replica) for ps in cluster.ps))
+        self.tutorial = dataclasses.replace(tutorial, config=config, train_op=train_op)
+
+    def lead(self, log, progress, checkpoints, stop):
+        """The chief's part. Returns the record."""
+        self._wait_for_parameter_servers()
+        self._clear()
+        with self._training_session() as session:
+            record = train(
+                self.tutorial,
+                self._splits,
+                session=session,
+                log=log,
+                progress=progress,
+                engine=f"cluster, {self.count} replicas, {'synchronous' if self.sync else 'asynchronous'}",
+                loop=lambda *arguments: ClusterLoop(self, *arguments),
+                checkpoints=checkpoints,
+                stop=stop,
+            )
+            if record.test_accuracy is not None:
+                session.run(self._goodbye)
+        return record
+
+    def follow(self):
+        """The part of the other replicas."""
+        self._wait_for_parameter_servers()
+        self._wait_for_the_chief()
+        with self._training_session() as session:
+            loop = ClusterLoop(self, self.tutorial, self._splits, session)
+            loop.join()
+            while loop.step < self.tutorial.config.steps:
+                loop.train_next()
+            session.run(self._goodbye)
+
+    def open(self, session):
+        """Lets the other replicas begin, when the chief has given all variables their values."""
+        if self.sync:
+            session.run(self._optimizer.chief_init_op)
+        session.run(self._open)
+        self.watch.kept()
+
+    def _synchronous(self, optimizer):
+        self._optimizer = tf.train.SyncReplicasOptimizer(optimizer, len(self._cluster.replicas))
+        return self._optimizer
+
+    @contextlib.contextmanager
+    def _training_session(self):
+        """The `tf.Session` of a MonitoredTrainingSession."""
+        hooks = [self._optimizer.make_session_run_hook(self.is_chief, num_tokens=0)] if self.sync else []
+        with self.tutorial.graph.as_default():
+            monitored = tf.train.MonitoredTrainingSession(
+                self._target,
+                is_chief=self.is_chief,
+                scaffold=tf.train.Scaffold(init_op=self.tutorial.init_op),
+                hooks=hooks,
+                config=self._session_config,
+                max_wait_secs=LOOK_EVERY,  # the chief was waited for before, and not for half a minute at a time
+            )
+            session = monitored.run_step_fn(lambda step_context: step_context.session)
+            try:
+                yield session
+            finally:
+                with contextlib.suppress(tf.errors.OpError):
+                    session.close()  # wakes the chief's thread that waits for gradients
+                with contextlib.suppress(tf.errors.OpError):
+                    monitored.close()
+
+    def _wait_for_parameter_servers(self):
+        while not all(ps.answers() for ps in self._cluster.ps):
+            time.sleep(LOOK_EVERY)
+
+    def _wait_for_the_chief(self):
+        with tf.Session(self._target, graph=self.tutorial.graph, config=self._session_config) as session:
+            while True:
+                try:
+                    found = session.run(self._run)
+                    break
+                except tf.errors.FailedPreconditionError:  # nobody has initialised it yet
+                    time.sleep(LOOK_EVERY)
+        ours, theirs = json.loads(self._settings), json.loads(found)
+        for name in ours:
+            if ours[name] != theirs[name]:
+                raise InputError(f"{self._cluster.me}: {name} is {ours[name]} here and {theirs[name]} at the chief")
+
+    def _clear(self):
+        """Takes away what an earlier chief left at the parameter servers: variables, gradients, tokens."""
+        if self.sync:
+            # First wakes those who wait for a token, or they would wait at a queue that nobody fills.
+            with tf.Session(self._target, graph=self.tutorial.graph, config=self._session_config) as session:
+                session.run(self._optimizer.get_chief_queue_runner().cancel_op)
+        tf.Session.reset(self._target, config=self._session_config)
+
+
+def _settings(config, splits, sync):
+    settings = dataclasses.asdict(config) | {"split": splits.how, "sync": sync, "training rows": len(splits.train_X)}
+    del settings["seed"]
+    return json.dumps(settings)
+
+
+class ClusterLoop(SessionLoop):
+    """Like `bn_graph.training.SessionLoop`, for a replica.
+
+    step: how many steps the cluster has made, as far as is known here.
+    """
+
+    def __init__(self, replica, tutorial, splits, session, summaries=None):
+        super().__init__(tutorial, splits, session)
+        fetches = [tutorial.train_op, tutorial.train_loss, tutorial.train_accuracy, replica.global_step_after]
+        self._train, self._replica = prepared(session, fetches), replica
+        self._made = {}  # loss and accuracy of the steps that this replica has made and that were not asked for yet
+
+    def begin(self, steps):
+        self._replica.open(self._session)
+        self.join()
+
+    def join(self):
+        """Begins with the step at which the cluster is."""
+        self.step = int(self._session.run(self._tutorial.global_step))
+        self._own_step = self.step // self._replica.count
+
+    def train(self, step, until=None):
+        """Sees to it that the cluster has made the step. Returns its loss and its accuracy on the batch.
+
+        They are nan where another replica has made it.
+        """
+        while self.step <= step:
+            self.train_next()
+        return self._made.pop(step, (np.nan, np.nan))
+
+    def train_next(self):
+        """Trains on this replica's next batch: together the replicas go through the batches in the tutorial's order."""
+        step = self.step if self._replica.sync else self._own_step
+        tloss, tacc, after = self._train(self._feed(step * self._replica.count + self._replica.number))
+        self.step, self._own_step = int(after), self._own_step + 1
+        self._made[self.step - 1] = tloss, tacc
+        self._replica.watch.kept()
