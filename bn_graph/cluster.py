@@ -16,6 +16,7 @@ and ends.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import select
@@ -23,10 +24,11 @@ import signal
 import sys
 import threading
 import time
+import uuid
 
 import numpy as np
 
-from bn_graph.config import InputError
+from bn_graph.config import LARGEST_SEED, InputError
 from bn_graph.graph import build_graph
 from bn_graph.narrow import local_addresses, narrow
 from bn_graph.tf1 import prepared, tf
@@ -122,7 +124,7 @@ def take_part(
 
     splits = load_splits()
     note, log = note or (lambda line: None), log or (lambda line: None)
-    said = []
+    said, runs = [], set()
     while True:
         repeated = iter(said.copy())
 
@@ -133,13 +135,58 @@ def take_part(
 
         watch.kept()
         try:
-            replica = _Replica(cluster, config, splits, sync, server.target, watch)
-            if replica.is_chief:
-                return replica.lead(say, progress, checkpoints, stop)
-            return replica.follow()
+            while not all(ps.answers() for ps in cluster.ps):
+                time.sleep(LOOK_EVERY)
+            if cluster.replica == 0:
+                return _lead(cluster, config, splits, sync, server.target, watch, runs, say, progress, checkpoints, stop)
+            return _follow(cluster, config, splits, sync, server.target, watch)
         except _GONE:
             note(f"{cluster.me}: {gone.reason()}; waiting, {patience:g} s at most")
             time.sleep(LOOK_EVERY)
+
+
+def _lead(cluster, config, splits, sync, target, watch, runs, log, progress, checkpoints, stop):
+    """The chief's part, until it is done or a peer is gone. `runs`: the names of the runs that it has begun here."""
+    board = _Board(cluster, target)
+    runs.add(board.read().get("run"))
+    new = uuid.uuid4().hex
+    replica = _Replica(cluster, config, splits, sync, target, watch, new)
+    clear = replica.clear(runs - {None})
+    runs.add(new)
+    with board.session(replica.tutorial.graph) as session:
+        session.run(clear)
+    with replica.training_session() as session:
+        record = train(
+            replica.tutorial,
+            splits,
+            session=session,
+            log=log,
+            progress=progress,
+            engine=f"cluster, {replica.count} replicas, {'synchronous' if sync else 'asynchronous'}",
+            loop=lambda *arguments: ClusterLoop(replica, *arguments),
+            checkpoints=checkpoints,
+            stop=stop,
+        )
+        if record.test_accuracy is not None:
+            session.run(replica.goodbye)
+    return record
+
+
+def _follow(cluster, config, splits, sync, target, watch):
+    """The part of the other replicas, until it is done or a peer is gone."""
+    board = _Board(cluster, target)
+    while not (found := board.read()):
+        time.sleep(LOOK_EVERY)
+    for name, ours in _settings(config, splits, sync).items():
+        if ours != found[name]:
+            raise InputError(f"{cluster.me}: {name} is {ours} here and {found[name]} at the chief")
+    replica = _Replica(cluster, config, splits, sync, target, watch, found["run"])
+    with replica.training_session() as session:
+        loop = ClusterLoop(replica, replica.tutorial, splits, session)
+        loop.join()
+        while loop.step < config.steps:
+            loop.train_next()
+        session.run(replica.goodbye)
 
 
 class _Gone:
@@ -154,7 +201,7 @@ class _Gone:
         silent = [str(peer) for peer in self.peers if not peer.answers()]
         if silent:
             return f"{' and '.join(silent)} {'do' if silent[1:] else 'does'} not answer"
-        return "a peer began anew"
+        return "the connection was lost, or a peer began anew"
 
     def line(self):
         silent = [str(peer) for peer in self.peers if not peer.answers()]
@@ -209,131 +256,123 @@ def _serve(cluster, server, watch, gone):
             time.sleep(LOOK_EVERY)
 
 
-class _Replica:
-    """A replica's graph, and its sessions, until the training ends or a peer is gone."""
+class _Board:
+    """A string at the first parameter server: what the chief says of the run that the replicas are to join."""
 
-    def __init__(self, cluster, config, splits, sync, target, watch):
+    def __init__(self, cluster, target):
+        self._cluster, self._target = cluster, target
+
+    @staticmethod
+    def variable(cluster):
+        with tf.device(cluster.ps[0].device), tf.container("board"):
+            return tf.Variable("", collections=[], name="board")
+
+    def session(self, graph):
+        return tf.Session(self._target, graph=graph, config=_session_config(self._cluster))
+
+    def read(self):
+        """What is said there, a dict; empty where nothing is."""
+        with tf.Graph().as_default() as graph:
+            variable = self.variable(self._cluster)
+        with self.session(graph) as session:
+            try:
+                return json.loads(session.run(variable) or "{}")
+            except tf.errors.FailedPreconditionError:  # nobody has written there yet
+                return {}
+
+
+class _Replica:
+    """The graph of a replica, and the session that trains it.
+
+    Everything that the parameter servers keep for it is in a container of this run's own. So what is left of an earlier
+    run, gradients that nobody has added up or a worker that has not noticed yet, cannot get into this one.
+    """
+
+    def __init__(self, cluster, config, splits, sync, target, watch, run):
         self.number, self.count, self.is_chief = cluster.replica, len(cluster.replicas), cluster.replica == 0
         self.sync, self.watch = sync, watch
-        self._cluster, self._splits = cluster, splits
-        self._target, self._session_config = target, _session_config(cluster)
-        self._optimizer = None
-        self._settings = _settings(config, splits, sync)
+        self._cluster, self._target, self._run = cluster, target, run
+        self._device = tf.train.replica_device_setter(
+            worker_device=cluster.me.device, cluster=tf.train.ClusterSpec(cluster.jobs)
+        )
         built = config
-        if config.seed is not None and not self.is_chief:  # so that dropout's masks are others than the chief's
-            built = dataclasses.replace(config, seed=(config.seed + cluster.replica) % 2**31)
+        if config.seed is not None:  # so that no two replicas draw the same masks
+            built = dataclasses.replace(config, seed=(config.seed + self.number) % (LARGEST_SEED + 1))
         if sync and (config.updates == "control_dependencies" or not self.is_chief):
             # What the train op depends on, SyncReplicasOptimizer would wait for where it adds up gradients, in a thread
             # that has no batch.
             built = dataclasses.replace(built, updates="collected")
-        spec = tf.train.ClusterSpec(cluster.jobs)
-        device = tf.train.replica_device_setter(worker_device=cluster.me.device, cluster=spec)
-        tutorial = build_graph(built, splits, device, self._synchronous if sync else None)
-        config = dataclasses.replace(config, seed=tutorial.config.seed)
-        with tutorial.graph.as_default(), tf.device(device):
+        tutorial = build_graph(built, splits, self._placed, self._synchronous if sync else None)
+        with tutorial.graph.as_default(), self._placed():
             beside = sync and self.is_chief and config.updates == "control_dependencies"
             train_op = tf.group(tutorial.train_op, *(tf.get_collection(tf.GraphKeys.UPDATE_OPS) if beside else []))
             with tf.control_dependencies([train_op]):
                 self.global_step_after = tutorial.global_step.read_value()
-            self._run = tf.Variable("", collections=[], name="run")  # what run the variables are of
-            self._open = self._run.assign(self._settings)
-            self._goodbye = tf.group(*(_goodbyes(ps).enqueue(cluster.replica) for ps in cluster.ps))
+            self._board = _Board.variable(cluster)
+            self._announce = self._board.assign(json.dumps({"run": run, **_settings(config, splits, sync)}))
+            self.goodbye = tf.group(*(_goodbyes(ps).enqueue(self.number) for ps in cluster.ps))
+        config = dataclasses.replace(config, seed=tutorial.config.seed)
         self.tutorial = dataclasses.replace(tutorial, config=config, train_op=train_op)
 
-    def lead(self, log, progress, checkpoints, stop):
-        """The chief's part. Returns the record."""
-        self._wait_for_parameter_servers()
-        self._clear()
-        with self._training_session() as session:
-            record = train(
-                self.tutorial,
-                self._splits,
-                session=session,
-                log=log,
-                progress=progress,
-                engine=f"cluster, {self.count} replicas, {'synchronous' if self.sync else 'asynchronous'}",
-                loop=lambda *arguments: ClusterLoop(self, *arguments),
-                checkpoints=checkpoints,
-                stop=stop,
-            )
-            if record.test_accuracy is not None:
-                session.run(self._goodbye)
-        return record
+    def clear(self, runs):
+        """The op that frees what these runs have left, so that whoever is still in one notices."""
+        with self.tutorial.graph.as_default():
+            clear = [self._board.assign("")]
+            for run, variable in itertools.product(runs, self.tutorial.variables.values()):
+                with tf.device(variable.device), tf.container(run):
+                    same = tf.raw_ops.VarHandleOp(
+                        dtype=variable.dtype.base_dtype, shape=variable.shape, shared_name=variable.op.name
+                    )
+                    clear.append(tf.raw_ops.DestroyResourceOp(resource=same, ignore_lookup_error=True))
+            for run in runs if self.sync else ():
+                tokens = self._optimizer.get_chief_queue_runner().queue
+                with tf.device(tokens.queue_ref.device), tf.container(run):
+                    name = tokens.queue_ref.op.get_attr("shared_name")
+                    same = tf.FIFOQueue(-1, tokens.dtypes, tokens.shapes, shared_name=name)
+                    clear.append(same.close(cancel_pending_enqueues=True))
+        return clear
 
-    def follow(self):
-        """The part of the other replicas."""
-        self._wait_for_parameter_servers()
-        self._wait_for_the_chief()
-        with self._training_session() as session:
-            loop = ClusterLoop(self, self.tutorial, self._splits, session)
-            loop.join()
-            while loop.step < self.tutorial.config.steps:
-                loop.train_next()
-            session.run(self._goodbye)
-
-    def open(self, session):
-        """Lets the other replicas begin, when the chief has given all variables their values."""
+    def begin(self, session):
+        """Lets the other replicas join, when the chief has given all variables their values."""
         if self.sync:
             session.run(self._optimizer.chief_init_op)
-        session.run(self._open)
+        session.run(self._announce)
         self.watch.kept()
 
-    def _synchronous(self, optimizer):
-        self._optimizer = tf.train.SyncReplicasOptimizer(optimizer, len(self._cluster.replicas))
-        return self._optimizer
-
     @contextlib.contextmanager
-    def _training_session(self):
+    def training_session(self):
         """The `tf.Session` of a MonitoredTrainingSession."""
         hooks = [self._optimizer.make_session_run_hook(self.is_chief, num_tokens=0)] if self.sync else []
         with self.tutorial.graph.as_default():
-            monitored = tf.train.MonitoredTrainingSession(
+            session = tf.train.MonitoredTrainingSession(
                 self._target,
                 is_chief=self.is_chief,
                 scaffold=tf.train.Scaffold(init_op=self.tutorial.init_op),
                 hooks=hooks,
-                config=self._session_config,
+                config=_session_config(self._cluster),
                 max_wait_secs=LOOK_EVERY,  # the chief was waited for before, and not for half a minute at a time
-            )
-            session = monitored.run_step_fn(lambda step_context: step_context.session)
-            try:
-                yield session
-            finally:
-                with contextlib.suppress(tf.errors.OpError):
-                    session.close()  # wakes the chief's thread that waits for gradients
-                with contextlib.suppress(tf.errors.OpError):
-                    monitored.close()
+            ).run_step_fn(lambda step_context: step_context.session)
+        try:
+            yield session
+        finally:
+            # And not the MonitoredSession, which would first wait for the thread that waits for gradients.
+            with contextlib.suppress(tf.errors.OpError):
+                session.close()
 
-    def _wait_for_parameter_servers(self):
-        while not all(ps.answers() for ps in self._cluster.ps):
-            time.sleep(LOOK_EVERY)
+    @contextlib.contextmanager
+    def _placed(self):
+        with tf.device(self._device), tf.container(self._run):
+            yield
 
-    def _wait_for_the_chief(self):
-        with tf.Session(self._target, graph=self.tutorial.graph, config=self._session_config) as session:
-            while True:
-                try:
-                    found = session.run(self._run)
-                    break
-                except tf.errors.FailedPreconditionError:  # nobody has initialised it yet
-                    time.sleep(LOOK_EVERY)
-        ours, theirs = json.loads(self._settings), json.loads(found)
-        for name in ours:
-            if ours[name] != theirs[name]:
-                raise InputError(f"{self._cluster.me}: {name} is {ours[name]} here and {theirs[name]} at the chief")
-
-    def _clear(self):
-        """Takes away what an earlier chief left at the parameter servers: variables, gradients, tokens."""
-        if self.sync:
-            # First wakes those who wait for a token, or they would wait at a queue that nobody fills.
-            with tf.Session(self._target, graph=self.tutorial.graph, config=self._session_config) as session:
-                session.run(self._optimizer.get_chief_queue_runner().cancel_op)
-        tf.Session.reset(self._target, config=self._session_config)
+    def _synchronous(self, optimizer):
+        self._optimizer = tf.train.SyncReplicasOptimizer(optimizer, self.count)
+        return self._optimizer
 
 
 def _settings(config, splits, sync):
     settings = dataclasses.asdict(config) | {"split": splits.how, "sync": sync, "training rows": len(splits.train_X)}
     del settings["seed"]
-    return json.dumps(settings)
+    return settings
 
 
 class ClusterLoop(SessionLoop):
@@ -349,7 +388,7 @@ class ClusterLoop(SessionLoop):
         self._made = {}  # loss and accuracy of the steps that this replica has made and that were not asked for yet
 
     def begin(self, steps):
-        self._replica.open(self._session)
+        self._replica.begin(self._session)
         self.join()
 
     def join(self):

@@ -7,6 +7,7 @@
     collected               they are in UPDATE_OPS and nobody runs them: the page as printed.
 """
 
+import contextlib
 import dataclasses
 import random
 from typing import Any, NamedTuple
@@ -83,15 +84,15 @@ class TutorialGraph:
         return feed
 
 
-def build_graph(config, splits, device=None, distributed=None):
+def build_graph(config, splits, placed=contextlib.nullcontext, distributed=None):
     """Builds the tutorial's graph in a `tf.Graph` of its own and returns it as a `TutorialGraph`.
 
     Args:
         config: `TutorialConfig`. Where it has no seed, one is drawn.
         splits: `Splits`. The sets for validation and test are fed, in `valid_feed` and `test_feed`. The tutorial has
             them as constants of the graph: the same numbers, and 60 MB that its optimizer takes two seconds over.
-        device: where the ops are placed, as `tf.device` takes it; None: wherever TensorFlow likes.
-        distributed: what the optimizer is wrapped in, a function from optimizer to optimizer; None: nothing.
+        placed: called in the graph; returns the context in which the ops are made, such as `tf.device("/cpu:0")`.
+        distributed: a function from optimizer to optimizer, which wraps it in another one; None: as it is.
 
     Raises `InputError` where a batch is not smaller than the training set.
     """
@@ -104,7 +105,7 @@ def build_graph(config, splits, device=None, distributed=None):
     one_tower = config.is_training == "placeholder"
 
     graph = tf.Graph()
-    with graph.as_default(), tf.device(device):
+    with graph.as_default(), placed():
         tf.set_random_seed(config.seed)
 
         # prepare input tensors
