@@ -386,6 +386,7 @@ class ClusterLoop(SessionLoop):
         fetches = [tutorial.train_op, tutorial.train_loss, tutorial.train_accuracy, replica.global_step_after]
         self._train, self._replica = prepared(session, fetches), replica
         self._made = {}  # loss and accuracy of the steps that this replica has made and that were not asked for yet
+        self._latest = None  # those of the latest
 
     def begin(self, steps):
         self._replica.begin(self._session)
@@ -399,16 +400,18 @@ class ClusterLoop(SessionLoop):
     def train(self, step, until=None):
         """Sees to it that the cluster has made the step. Returns its loss and its accuracy on the batch.
 
-        They are nan where another replica has made it.
+        They are nan where another replica has made it. Where it is validated, and so printed, they are then those of
+        this replica's latest batch.
         """
-        while self.step <= step:
+        while self.step <= step or not self._latest:
             self.train_next()
-        return self._made.pop(step, (np.nan, np.nan))
+        known = self._latest if step % self._tutorial.config.eval_every == 0 else (np.nan, np.nan)
+        return self._made.pop(step, known)
 
     def train_next(self):
         """Trains on this replica's next batch: together the replicas go through the batches in the tutorial's order."""
         step = self.step if self._replica.sync else self._own_step
         tloss, tacc, after = self._train(self._feed(step * self._replica.count + self._replica.number))
         self.step, self._own_step = int(after), self._own_step + 1
-        self._made[self.step - 1] = tloss, tacc
+        self._made[self.step - 1] = self._latest = tloss, tacc
         self._replica.watch.kept()
