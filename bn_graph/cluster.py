@@ -1,7 +1,8 @@
 """The tutorial on several machines: TensorFlow's distributed runtime of 2016, on today's TensorFlow.
 
-The parameter servers hold the variables. Each replica has the tutorial's whole graph, reads the variables, and sends its
-gradients to where they are. The first replica is the chief: it initialises, validates, prints and saves, and trains too.
+The parameter servers hold the variables. Each replica has the tutorial's whole graph, reads the variables, and sends
+its gradients to where they are. The first replica is the chief: it initialises, validates, prints and saves, and it
+trains too.
 
     synchronous     a step is the mean of one gradient of each replica. The moving averages get the moments of the
                     chief's batch, once a step.
@@ -32,7 +33,7 @@ from bn_graph.config import LARGEST_SEED, InputError
 from bn_graph.graph import build_graph
 from bn_graph.narrow import local_addresses, narrow
 from bn_graph.tf1 import prepared, tf
-from bn_graph.training import SessionLoop, batch_offset, train
+from bn_graph.training import SessionLoop, train
 
 PATIENCE = 60.0  # seconds
 LONGEST_SAVE = 10.0  # seconds after a signal
@@ -138,14 +139,15 @@ def take_part(
             while not all(ps.answers() for ps in cluster.ps):
                 time.sleep(LOOK_EVERY)
             if cluster.replica == 0:
-                return _lead(cluster, config, splits, sync, server.target, watch, runs, say, progress, checkpoints, stop)
+                how = dict(log=say, progress=progress, checkpoints=checkpoints, stop=stop)
+                return _lead(cluster, config, splits, sync, server.target, watch, runs, how)
             return _follow(cluster, config, splits, sync, server.target, watch)
         except _GONE:
             note(f"{cluster.me}: {gone.reason()}; waiting, {patience:g} s at most")
             time.sleep(LOOK_EVERY)
 
 
-def _lead(cluster, config, splits, sync, target, watch, runs, log, progress, checkpoints, stop):
+def _lead(cluster, config, splits, sync, target, watch, runs, how):
     """The chief's part, until it is done or a peer is gone. `runs`: the names of the runs that it has begun here."""
     board = _Board(cluster, target)
     runs.add(board.read().get("run"))
@@ -153,19 +155,15 @@ def _lead(cluster, config, splits, sync, target, watch, runs, log, progress, che
     replica = _Replica(cluster, config, splits, sync, target, watch, new)
     clear = replica.clear(runs - {None})
     runs.add(new)
-    with board.session(replica.tutorial.graph) as session:
+    with replica.training_sessions, board.session(replica.tutorial.graph) as session:
         session.run(clear)
-    with replica.training_session() as session:
         record = train(
             replica.tutorial,
             splits,
             session=session,
-            log=log,
-            progress=progress,
             engine=f"cluster, {replica.count} replicas, {'synchronous' if sync else 'asynchronous'}",
             loop=lambda *arguments: ClusterLoop(replica, *arguments),
-            checkpoints=checkpoints,
-            stop=stop,
+            **how,
         )
         if record.test_accuracy is not None:
             session.run(replica.goodbye)
@@ -181,9 +179,10 @@ def _follow(cluster, config, splits, sync, target, watch):
         if ours != found[name]:
             raise InputError(f"{cluster.me}: {name} is {ours} here and {found[name]} at the chief")
     replica = _Replica(cluster, config, splits, sync, target, watch, found["run"])
-    with replica.training_session() as session:
+    with replica.training_sessions:
+        session = replica.training_session()
         loop = ClusterLoop(replica, replica.tutorial, splits, session)
-        loop.join()
+        loop.join(session)
         while loop.step < config.steps:
             loop.train_next()
         session.run(replica.goodbye)
@@ -292,6 +291,7 @@ class _Replica:
         self.number, self.count, self.is_chief = cluster.replica, len(cluster.replicas), cluster.replica == 0
         self.sync, self.watch = sync, watch
         self._cluster, self._target, self._run = cluster, target, run
+        self.training_sessions = contextlib.ExitStack()
         self._device = tf.train.replica_device_setter(
             worker_device=cluster.me.device, cluster=tf.train.ClusterSpec(cluster.jobs)
         )
@@ -332,32 +332,31 @@ class _Replica:
                     clear.append(same.close(cancel_pending_enqueues=True))
         return clear
 
-    def begin(self, session):
-        """Lets the other replicas join, when the chief has given all variables their values."""
-        if self.sync:
-            session.run(self._optimizer.chief_init_op)
+    def begin(self):
+        """Lets the other replicas join, when all variables have their values. Returns the chief's training session."""
+        session = self.training_session()
         session.run(self._announce)
-        self.watch.kept()
+        return session
 
-    @contextlib.contextmanager
     def training_session(self):
-        """The `tf.Session` of a MonitoredTrainingSession."""
+        """The `tf.Session` of a MonitoredTrainingSession, which is closed with `training_sessions`.
+
+        The chief's starts the thread that adds up gradients. It reads Adam's variables at once, and so must not be
+        there before they have their values.
+        """
         hooks = [self._optimizer.make_session_run_hook(self.is_chief, num_tokens=0)] if self.sync else []
         with self.tutorial.graph.as_default():
             session = tf.train.MonitoredTrainingSession(
                 self._target,
                 is_chief=self.is_chief,
-                scaffold=tf.train.Scaffold(init_op=self.tutorial.init_op),
+                scaffold=tf.train.Scaffold(init_op=tf.no_op()),
                 hooks=hooks,
                 config=_session_config(self._cluster),
                 max_wait_secs=LOOK_EVERY,  # the chief was waited for before, and not for half a minute at a time
             ).run_step_fn(lambda step_context: step_context.session)
-        try:
-            yield session
-        finally:
-            # And not the MonitoredSession, which would first wait for the thread that waits for gradients.
-            with contextlib.suppress(tf.errors.OpError):
-                session.close()
+        # And not the MonitoredSession, which would first wait for the thread that waits for gradients.
+        self.training_sessions.callback(_close, session)
+        return session
 
     @contextlib.contextmanager
     def _placed(self):
@@ -367,6 +366,11 @@ class _Replica:
     def _synchronous(self, optimizer):
         self._optimizer = tf.train.SyncReplicasOptimizer(optimizer, self.count)
         return self._optimizer
+
+
+def _close(session):
+    with contextlib.suppress(tf.errors.OpError):
+        session.close()
 
 
 def _settings(config, splits, sync):
@@ -383,19 +387,21 @@ class ClusterLoop(SessionLoop):
 
     def __init__(self, replica, tutorial, splits, session, summaries=None):
         super().__init__(tutorial, splits, session)
-        fetches = [tutorial.train_op, tutorial.train_loss, tutorial.train_accuracy, replica.global_step_after]
-        self._train, self._replica = prepared(session, fetches), replica
+        self._replica = replica
         self._made = {}  # loss and accuracy of the steps that this replica has made and that were not asked for yet
         self._latest = None  # those of the latest
 
     def begin(self, steps):
-        self._replica.begin(self._session)
-        self.join()
+        self.join(self._replica.begin())
 
-    def join(self):
-        """Begins with the step at which the cluster is."""
-        self.step = int(self._session.run(self._tutorial.global_step))
+    def join(self, session):
+        """Begins to train by this session with the step at which the cluster is."""
+        tutorial = self._tutorial
+        fetches = [tutorial.train_op, tutorial.train_loss, tutorial.train_accuracy, self._replica.global_step_after]
+        self._train = prepared(session, fetches)
+        self.step = int(session.run(tutorial.global_step))
         self._own_step = self.step // self._replica.count
+        self._replica.watch.kept()
 
     def train(self, step, until=None):
         """Sees to it that the cluster has made the step. Returns its loss and its accuracy on the batch.

@@ -105,7 +105,8 @@ def cluster_of(environ):
     for task in everyone:
         twin = next(other for other in everyone if other.address.lower() == task.address.lower())
         if twin != task:
-            raise InputError(f"TF_CONFIG: cluster: {twin.job} {twin.index} and {task.job} {task.index} have one address, {task.address}")  # fmt: skip # noqa: E501
+            pair = f"{twin.job} {twin.index} and {task.job} {task.index}"
+            raise InputError(f"TF_CONFIG: cluster: {pair} have one address, {task.address}")
     chiefs = [task for task in everyone if task.job in _CHIEF]
     if len(chiefs) > 1:
         raise InputError(f"TF_CONFIG: cluster: expected one chief, found {len(chiefs)}")
@@ -123,7 +124,7 @@ def _task(found, jobs, everyone):
         raise InputError(f'TF_CONFIG: task: expected {{"type": ..., "index": ...}}, found {_shown(found)}')
     job, index = found.get("type"), found.get("index")
     if job == "evaluator":
-        raise InputError("TF_CONFIG: task: there is no evaluator here: the chief validates; expected " + ", ".join(jobs))
+        raise InputError(f"TF_CONFIG: task: the chief validates, no evaluator does; expected {' or '.join(jobs)}")
     if job not in list(jobs):
         raise InputError(f"TF_CONFIG: task: type: expected {' or '.join(jobs)}, found {_shown(job)}")
     if isinstance(index, str) and re.fullmatch("[0-9]{1,9}", index):

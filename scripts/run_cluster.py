@@ -27,8 +27,9 @@ FAREWELL = 20  # seconds in which a process ends by itself, before it is killed
 LIBC = ctypes.CDLL(None)
 
 own = Parser(add_help=False)
-own.add_argument("--workers", type=int, default=2, metavar="N", help="replicas that train, the chief among them (default: 2)")
-own.add_argument("--ps", type=int, default=1, metavar="N", help="parameter servers (default: 1)")
+option = own.add_argument
+option("--workers", type=int, default=2, metavar="N", help="replicas, the chief among them (default: 2)")
+option("--ps", type=int, default=1, metavar="N", help="parameter servers (default: 1)")
 parser = Parser(description=__doc__.splitlines()[0], parents=[own, run_tutorial.parser], conflict_handler="resolve")
 
 
