@@ -142,10 +142,10 @@ class CheckpointFolder:
         except InputError as error:
             if self.newest is None:
                 raise
-            self.failure = str(error)
-            if self.newest.folder.exists():
-                self.failure += f"; {self.newest.folder.name} is kept"
-            self._note(self.failure)
+            kept = f"; {self.newest.folder.name} is kept" if self.newest.folder.exists() else ""
+            if not self.failure:
+                self._note(f"{error}{kept}; the run goes on")
+            self.failure = f"{error}{kept}"
 
     def _write(self, folder, values, record):
         if not os.path.samestat(os.fstat(self._handle), os.stat(self.path)):
@@ -200,9 +200,8 @@ class CheckpointFolder:
     def _one_line(self, what):
         try:
             yield
-        except (OSError, tf.errors.OpError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error.message).splitlines()[0]
-            raise InputError(f"{self.path}: {what}: {reason}") from None
+        except OSError as error:
+            raise InputError(f"{self.path}: {what}: {error.strerror or error}") from None
 
 
 def read_saved_run(folder):
@@ -256,13 +255,21 @@ def _differences(there, here):
 
 
 def _write_variables(prefix, values):
-    """Writes name to array as a checkpoint in TensorFlow's format, by a graph and a session of its own."""
+    """Writes name to array as a checkpoint in TensorFlow's format, by a graph and a session of its own.
+
+    Raises OSError.
+    """
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = [tf.placeholder(value.dtype, value.shape) for value in values.values()]
         save = tf.raw_ops.SaveV2(
             prefix=str(prefix), tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=tensors
         )
-        session.run(save, dict(zip(tensors, values.values(), strict=True)))
+        try:
+            session.run(save, dict(zip(tensors, values.values(), strict=True)))
+        except tf.errors.OpError as error:
+            # Among lines on graphs and nodes there is one with the path, a semicolon and the reason.
+            reason = re.search(r"^.*; (.*)$", error.message, re.MULTILINE)
+            raise OSError(0, reason[1] if reason else error.message.splitlines()[0]) from None
 
 
 def _remove(folder):

@@ -70,7 +70,7 @@ def import_tensorflow():
         os.dup2(printed.fileno(), 2)
         try:
             from bn_graph.tf1 import tf
-        except BaseException:
+        except Exception:
             printed.seek(0)
             os.write(stderr, printed.read())
             raise

@@ -126,7 +126,9 @@ def command(arguments):
         if record is None:  # not the chief
             return
         if record.test_accuracy is None:
-            note(f"{arguments.checkpoint_dir}: ended after {len(record.train_loss)} of {record.config.steps} steps")
+            if not checkpoints.failure:  # which was said
+                done = f"{len(record.train_loss)} of {record.config.steps} steps"
+                note(f"{arguments.checkpoint_dir}: saved after {done}; the same command goes on")
             return 128 + signals.number
         try:
             if arguments.record:

@@ -80,6 +80,15 @@ def mnist():
 
 
 @pytest.fixture(scope="session")
+def splits(mnist):
+    """A tenth of the digits, so that the evaluation sets are small."""
+    from bn_graph import split
+
+    few = mnist._replace(data=mnist.data[::10], target=mnist.target[::10])
+    return split(few, valid_size=500, test_size=700)
+
+
+@pytest.fixture(scope="session")
 def original(mnist):
     """The sets that the recorded runs were trained on."""
     from bn_graph import split

@@ -6,10 +6,12 @@ import os
 import pty
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import numpy as np
@@ -210,11 +212,20 @@ def test_a_users_mistake_gets_one_line_and_exit_code_2_and_nothing_is_written(ar
     assert (tmp_path / "theirs.json").read_text() == "{}"
 
 
-def test_ctrl_c_and_a_reader_that_went_away_end_it_without_a_traceback():
-    for end, code in ((lambda process: process.stdout.close(), 141), (lambda process: process.send_signal(2), 130)):
+def test_ctrl_c_sigterm_and_a_reader_that_went_away_end_it_without_a_traceback():
+    def terminate_while_it_imports(process):
+        time.sleep(0.5)
+        process.terminate()
+
+    ends = [
+        ("Epoch: 50:", lambda process: process.stdout.close(), 141),
+        ("Epoch: 50:", lambda process: process.send_signal(signal.SIGINT), 130),
+        ("Testing set:", terminate_while_it_imports, 143),
+    ]
+    for line, end, code in ends:
         command = [sys.executable, ROOT / "scripts" / "run_tutorial.py", "--hidden-size", "8", *ONE_TOWER]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while "Epoch: 50:" not in process.stdout.readline():
+        while line not in process.stdout.readline():
             pass
         end(process)
         assert process.wait(timeout=300) == code

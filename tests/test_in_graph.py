@@ -8,19 +8,12 @@ import numpy as np
 import pytest
 from conftest import RECORDED, ROOT, in_process, run_python, run_tutorial
 
-from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, build_graph, in_graph, split, train
+from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, build_graph, in_graph, train
 from bn_graph.config import IS_TRAINING, UPDATES
 from bn_graph.tf1 import tf
 
 MEASURES = ("train_loss", "train_accuracy", "valid_step", "valid_accuracy", "learning_rate", "test_accuracy")
 QUICK = {"seed": 7, "hidden_size": 32, "steps": 60, "eval_every": 7, "print_every": 14}
-
-
-@pytest.fixture(scope="module")
-def splits(mnist):
-    """A tenth of the digits, so that the evaluation sets are small."""
-    few = mnist._replace(data=mnist.data[::10], target=mnist.target[::10])
-    return split(few, valid_size=500, test_size=700)
 
 
 def trained(engine, config, splits, **arguments):

@@ -5,7 +5,7 @@ import pytest
 from conftest import run_python
 
 import bn_graph  # noqa: F401  its import is what is tested
-from bn_graph.tf1 import tf, tf_slim
+from bn_graph.tf1 import tf, tf_slim, uniform_at
 
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 IS_TRAINING = {
@@ -162,3 +162,16 @@ for is_training in ('bool', 'placeholder'):
 """
     today = run_python(program.format(switch=""))
     assert run_python(program.format(switch="tf.compat.v1.disable_v2_behavior()")) == today
+
+
+@pytest.mark.parametrize("shape", [[64, 1024], [64, 1025], [7, 3], [1]])
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 2])
+def test_what_a_random_op_draws_in_any_run_is_known_without_the_runs_before_it(seed, shape):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(seed)
+        uniform, number = tf.random_uniform(shape, seed=104), tf.placeholder(tf.int64, [])
+        (op,) = (op for op in session.graph.get_operations() if op.type == "RandomUniform")
+        at = uniform_at(op, number)
+        drawn = [session.run(uniform) for _ in range(5)]
+        for run in (4, 0, 2):
+            np.testing.assert_array_equal(session.run(at, {number: run}), drawn[run])

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, TutorialConfig, build_graph, split, train
+from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, TutorialConfig, build_graph, train
 from bn_graph.config import UPDATES
 from bn_graph.tf1 import tf
 
@@ -18,13 +18,6 @@ SWITCHES = list(itertools.product(UPDATES, (True, False), (True, False)))
 def config(**changes):
     return dataclasses.replace(PAGE, **{"seed": 7, "hidden_size": 32, "steps": 30, "eval_every": 10,
                                         "print_every": 10, **changes})  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def splits(mnist):
-    """A tenth of the digits, so that the evaluation sets are small."""
-    few = mnist._replace(data=mnist.data[::10], target=mnist.target[::10])
-    return split(few, valid_size=500, test_size=700)
 
 
 def trained(config, splits):
