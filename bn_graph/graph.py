@@ -7,6 +7,7 @@
     collected               they are in UPDATE_OPS and nobody runs them: the page as printed.
 """
 
+import contextlib
 import dataclasses
 import random
 from typing import Any, NamedTuple
@@ -63,6 +64,7 @@ class TutorialGraph:
     valid_accuracy: Any
     test_logits: Any  # float32 [test rows, 10]
     test_accuracy: Any
+    global_step: Any  # the variable that counts the steps, int32
     learning_rate: Any  # of the next step, float32
     train_op: Any
     init_op: Any
@@ -83,13 +85,15 @@ class TutorialGraph:
         return feed
 
 
-def build_graph(config, splits):
+def build_graph(config, splits, placed=contextlib.nullcontext, distributed=None):
     """Builds the tutorial's graph in a `tf.Graph` of its own and returns it as a `TutorialGraph`.
 
     Args:
         config: `TutorialConfig`. Where it has no seed, one is drawn.
         splits: `Splits`. The sets for validation and test are fed, in `valid_feed` and `test_feed`. The tutorial has
             them as constants of the graph: the same numbers, and 60 MB that its optimizer takes two seconds over.
+        placed: called in the graph; returns the context in which the ops are made, such as `tf.device("/cpu:0")`.
+        distributed: a function from optimizer to optimizer, which wraps it in another one; None: as it is.
 
     Raises `InputError` where a batch is not smaller than the training set, or where the free memory does not hold so
     many hidden units.
@@ -106,7 +110,7 @@ def build_graph(config, splits):
     one_tower = config.is_training == "placeholder"
 
     graph = tf.Graph()
-    with graph.as_default():
+    with graph.as_default(), placed():
         tf.set_random_seed(config.seed)
 
         # prepare input tensors
@@ -149,8 +153,11 @@ def build_graph(config, splits):
             config.learning_rate, global_step, decay_steps=500, decay_rate=0.95, staircase=True
         )
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS) if config.updates == "control_dependencies" else []
+        optimizer = tf.train.AdamOptimizer(learning_rate)
+        if distributed:
+            optimizer = distributed(optimizer)
         with tf.control_dependencies(updates):
-            train_op = tf.train.AdamOptimizer(learning_rate).minimize(train_loss, global_step=global_step)
+            train_op = optimizer.minimize(train_loss, global_step=global_step)
         init_op = tf.global_variables_initializer()
 
     return TutorialGraph(
@@ -169,6 +176,7 @@ def build_graph(config, splits):
         valid_accuracy=valid_accuracy,
         test_logits=test_logits,
         test_accuracy=test_accuracy,
+        global_step=global_step,
         learning_rate=learning_rate,
         train_op=train_op,
         init_op=init_op,

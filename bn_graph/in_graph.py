@@ -52,7 +52,7 @@ class InGraphLoop:
         self._keep_prob = {tutorial.keep_prob: np.float32(self._config.keep_prob)}
         self.ahead = 0  # how many steps are trained and were not asked for yet
 
-    def skip(self, steps):
+    def begin(self, steps):
         """Nothing to do: the masks are a function of the step."""
 
     def train(self, step, until):

@@ -23,6 +23,7 @@ def train(
     restored=None,
     summaries=None,
     engine="session",
+    loop=None,
     checkpoints=None,
     stop=None,
 ):
@@ -44,6 +45,7 @@ def train(
         summaries: `bn_graph.summaries.Summaries`, which gets every `eval_every`-th step; None: no event files.
         engine: who loops over the steps. session: Python, one session.run a step, as in the tutorial. in_graph: the
             graph, many steps to one session.run; see `bn_graph.in_graph`. The same numbers, bit for bit.
+        loop: what makes the loop, called like `SessionLoop`; `engine` is then only its name. None: that of the engine.
         checkpoints: `bn_graph.checkpoint.CheckpointFolder`. If it holds a checkpoint of this run, the run is resumed
             from there: `log` gets all its lines, from the first, and every number is what it would have been without
             the interruption, bit for bit. None: nothing is saved.
@@ -57,17 +59,17 @@ def train(
     log = log or (lambda line: None)
 
     with contextlib.nullcontext(session) if session else tf.Session(graph=tutorial.graph) as sess:
-        loop = _loop(engine)(tutorial, splits, sess, summaries)
+        loop = (loop or _loop(engine))(tutorial, splits, sess, summaries)
         sess.run(tutorial.init_op)
         saved = checkpoints.find(record, splits) if checkpoints else None
         if saved:
             so_far = saved.restore(sess, tutorial.variables)
             record = dataclasses.replace(so_far, engine=engine, versions=record.versions)
-            loop.skip(len(record.train_loss))
             if summaries:
                 summaries.go_on_from(len(record.train_loss))
         elif start:
             start(sess)
+        loop.begin(len(record.train_loss))
         log("Initialized")
         for validation, step in enumerate(record.valid_step):
             if step % config.print_every == 0:
@@ -143,13 +145,17 @@ class SessionLoop:
         self.summary = None
         self.ahead = 0  # never: a step is trained when it is asked for
 
-    def skip(self, steps):
-        """Moves dropout's random stream on as so many steps do, before the first step.
+    def begin(self, steps):
+        """Called when the variables have the values that they have after so many steps, before the first one.
+
+        Moves dropout's random stream on as so many steps do.
 
         TensorFlow 1 does not save where a random op stands; its stream begins anew with each session. So the masks are
         drawn and thrown away, which takes a tenth of what training takes. (Those of the evaluations need no such care:
         with keep_prob 1 every mask keeps everything.)
         """
+        if not steps:
+            return
         hidden, output = self._tutorial.train_layers.values()
         draw = prepared(self._session, [output.pre_norm.op])
         feed = self._tutorial.train_feed(None, None)
@@ -160,16 +166,19 @@ class SessionLoop:
 
     def train(self, step, until):
         """Trains the step. Returns its loss and its accuracy on the batch. `until` is for loops that train many."""
-        config, splits = self._tutorial.config, self._splits
-        offset = batch_offset(step, config.batch_size, splits.train_y.shape[0])
-        batch_X = splits.train_X[offset : offset + config.batch_size]
-        batch_y = splits.train_y[offset : offset + config.batch_size]
-        feed_dict = self._tutorial.train_feed(batch_X, batch_y)
-        train = self._train_and_look if step % config.eval_every == 0 else self._train
-        tloss, tacc, *summary = train(feed_dict)
+        look = step % self._tutorial.config.eval_every == 0
+        tloss, tacc, *summary = (self._train_and_look if look else self._train)(self._feed(step))
         if summary:
             (self.summary,) = summary
         return tloss, tacc
+
+    def _feed(self, number):
+        """The feed of a batch, by its number."""
+        config, splits = self._tutorial.config, self._splits
+        offset = batch_offset(number, config.batch_size, splits.train_y.shape[0])
+        batch_X = splits.train_X[offset : offset + config.batch_size]
+        batch_y = splits.train_y[offset : offset + config.batch_size]
+        return self._tutorial.train_feed(batch_X, batch_y)
 
     def valid_accuracy(self):
         return self._session.run(self._tutorial.valid_accuracy, feed_dict=self._tutorial.valid_feed)

@@ -9,12 +9,14 @@ python scripts/run_tutorial.py --checkpoint-dir DIR    # the same again goes on 
 
 import contextlib
 import dataclasses
+import os
 import sys
 from argparse import BooleanOptionalAction
 
 from bn_graph.command import FORCE, Parser, Signals, check_folder, check_output, import_tensorflow, run
 from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES, InputError
 from bn_graph.record import TrainingRecord
+from bn_graph.tf_config import cluster_of
 
 # fmt: off
 # ruff: noqa: E501
@@ -44,18 +46,28 @@ option("--logdir", default=None, metavar="DIR", help="write TensorBoard event fi
 option("--restore", default=None, metavar="CHECKPOINT", help="start from what TF 0.12's Saver saved: a V1 file or the prefix of V2 files; with --steps 0, test it")
 option("--checkpoint-dir", default=None, metavar="DIR", help="save the run there, and go on from what is saved there; SIGINT and SIGTERM save and end")
 option("--checkpoint-every", type=int, metavar="N", help="steps between two checkpoints (default: 100)")
+option("--sync", action="store_true", default=False, help="in a cluster (TF_CONFIG): the replicas make each step together (default: each by itself)")
+option("--patience", type=float, metavar="SECONDS", help="in a cluster: how long nothing may happen, 1 or more (default: 60)")
 option("--quiet", action="store_true", default=False, help="print nothing")
 # fmt: on
 
 
-def command(arguments):
+def config_of(arguments):
     edition = {"page": PAGE, "script": SCRIPT, "notebook": NOTEBOOK}[arguments.edition]
     settings = {field.name for field in dataclasses.fields(edition)}
     given = {name: value for name, value in vars(arguments).items() if name in settings}
-    config = dataclasses.replace(edition, **given)
+    return dataclasses.replace(edition, **given)
+
+
+def command(arguments):
+    config = config_of(arguments)
     every = {"every": arguments.checkpoint_every} if "checkpoint_every" in arguments else {}
     if every and not arguments.checkpoint_dir:
         raise InputError("--checkpoint-every needs --checkpoint-dir")
+    cluster = cluster_of(os.environ)
+    check_cluster_options(cluster, arguments)
+    if cluster and cluster.replica != 0:  # the same command, but only the chief prints and writes
+        arguments.record = arguments.plot = arguments.checkpoint_dir = None
     if arguments.record:
         check_output(arguments.record, ".json", TrainingRecord.is_in, arguments.force)
     if arguments.plot:
@@ -71,7 +83,7 @@ def command(arguments):
     from bn_graph.mnist import data_lines, load_mnist, split
 
     def log(line):
-        if not arguments.quiet:
+        if not arguments.quiet and not (cluster and cluster.replica != 0):
             tqdm.write(line)  # print, where there is no progress bar on the screen
             sys.stdout.flush()
 
@@ -83,13 +95,6 @@ def command(arguments):
         disable = True if arguments.quiet else None
         return tqdm(steps, unit="step", leave=False, disable=disable, initial=steps.start, total=steps.stop)
 
-    def start(session):
-        if arguments.restore:
-            missing = restore_original_checkpoint(tutorial, session, arguments.restore)
-            if missing and not arguments.quiet:
-                several = f"{missing[0]} and {len(missing) - 1} others start" if missing[1:] else f"{missing[0]} starts"
-                print(f"{arguments.restore}: {several} afresh: not in the checkpoint", file=sys.stderr)
-
     checkpoints = contextlib.nullcontext()
     if arguments.checkpoint_dir:
         import_tensorflow()
@@ -97,35 +102,31 @@ def command(arguments):
 
         checkpoints = CheckpointFolder(arguments.checkpoint_dir, **every, note=note)
     with checkpoints as checkpoints:
-        mnist = load_mnist(arguments.data)
-        splits = split(mnist, arguments.split)
-        for line in data_lines(mnist, splits):
-            log(line)
+        if checkpoints:
+            config = checkpoints.with_seed(config)
 
-        import_tensorflow()
-        from bn_graph import build_graph, restore_original_checkpoint, train
+        def load_splits():
+            mnist = load_mnist(arguments.data)
+            splits = split(mnist, arguments.split)
+            for line in data_lines(mnist, splits):
+                log(line)
+            return splits
 
-        tutorial = build_graph(checkpoints.with_seed(config) if checkpoints else config, splits)
         summaries = None
-        if arguments.logdir:
-            from bn_graph.summaries import Summaries
-
-            summaries = Summaries(tutorial, arguments.logdir, note)
+        how = dict(log=log, progress=progress, checkpoints=checkpoints)
         with Signals() if checkpoints else contextlib.nullcontext() as signals:
-            record = train(
-                tutorial,
-                splits,
-                log=log,
-                progress=progress,
-                start=start,
-                restored=arguments.restore,
-                summaries=summaries,
-                engine=arguments.engine,
-                checkpoints=checkpoints,
-                stop=signals and (lambda: signals.number),
-            )
-        if summaries:
-            summaries.close()
+            if signals:
+                how["stop"] = lambda: signals.number
+            if cluster:
+                import_tensorflow()
+                from bn_graph.cluster import take_part
+
+                how |= {"patience": arguments.patience} if "patience" in arguments else {}
+                record = take_part(cluster, config, load_splits, arguments.sync, note=note, **how)
+            else:
+                record, summaries = train_alone(arguments, config, load_splits(), note, **how)
+        if record is None:  # not the chief
+            return
         if record.test_accuracy is None:
             if not checkpoints.failure:  # which was said
                 done = f"{len(record.train_loss)} of {record.config.steps} steps"
@@ -143,4 +144,45 @@ def command(arguments):
                 raise InputError(written.failure)
 
 
-run(parser, command)
+def train_alone(arguments, config, splits, note, **how):
+    import_tensorflow()
+    from bn_graph import build_graph, restore_original_checkpoint, train
+
+    def start(session):
+        if arguments.restore:
+            missing = restore_original_checkpoint(tutorial, session, arguments.restore)
+            if missing:
+                several = f"{missing[0]} and {len(missing) - 1} others start" if missing[1:] else f"{missing[0]} starts"
+                note(f"{arguments.restore}: {several} afresh: not in the checkpoint")
+
+    tutorial = build_graph(config, splits)
+    summaries = None
+    if arguments.logdir:
+        from bn_graph.summaries import Summaries
+
+        summaries = Summaries(tutorial, arguments.logdir, note)
+    record = train(
+        tutorial, splits, start=start, restored=arguments.restore, summaries=summaries, engine=arguments.engine, **how
+    )
+    if summaries:
+        summaries.close()
+    return record, summaries
+
+
+def check_cluster_options(cluster, arguments):
+    if cluster is None:
+        for name in ("sync", "patience"):
+            if getattr(arguments, name, False):
+                raise InputError(f"--{name} needs a cluster, named by TF_CONFIG in the environment")
+        return
+    for name in ("logdir", "restore"):
+        if getattr(arguments, name):
+            raise InputError(f"--{name} cannot be used in a cluster (TF_CONFIG)")
+    if arguments.engine != "session":
+        raise InputError(f"--engine {arguments.engine} cannot be used in a cluster (TF_CONFIG); expected session")
+    if not 1 <= getattr(arguments, "patience", 60) <= 86400:
+        raise InputError(f"--patience must be from 1 to 86400 seconds, found {arguments.patience}")
+
+
+if __name__ == "__main__":
+    run(parser, command)

@@ -1,0 +1,145 @@
+"""TF_CONFIG: which processes make up a cluster, and which of them this one is.
+
+    TF_CONFIG='{"cluster": {"chief": ["10.0.0.1:2222"], "worker": ["10.0.0.2:2222"], "ps": ["10.0.0.3:2222"]},
+                "task": {"type": "worker", "index": 0}}'
+
+The format is that of TensorFlow's estimators and of the programs that start clusters for them. TensorFlow is not needed
+to read it.
+"""
+
+import json
+import re
+import socket
+from typing import NamedTuple
+
+from bn_graph.config import InputError
+
+_CHIEF = ("chief", "master")  # what newer and older TensorFlow call it
+_JOBS = (*_CHIEF, "worker", "ps")
+_ADDRESS = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?):([1-9][0-9]{0,4})")
+
+
+class Task(NamedTuple):
+    """One process of a cluster."""
+
+    job: str  # chief, master, worker or ps
+    index: int  # within its job
+    address: str  # host:port
+
+    @property
+    def host(self):
+        return self.address.rpartition(":")[0]
+
+    @property
+    def port(self):
+        return int(self.address.rpartition(":")[2])
+
+    @property
+    def device(self):
+        """What TensorFlow calls it."""
+        return f"/job:{self.job}/task:{self.index}"
+
+    def __str__(self):
+        return f"{self.job} {self.index} ({self.address})"
+
+    def answers(self, timeout=1.0):
+        """Whether something accepts a connection at its address within `timeout` seconds."""
+        try:
+            socket.create_connection((self.host, self.port), timeout).close()
+        except OSError:
+            return False
+        return True
+
+
+class Cluster(NamedTuple):
+    """A cluster, seen by one of its processes."""
+
+    jobs: dict  # job to the list of its addresses, as `tf.train.ClusterSpec` takes it
+    me: Task
+    replicas: tuple  # the `Task`s that train; the first is the chief
+    ps: tuple  # the `Task`s that hold the variables
+
+    @property
+    def chief(self):
+        return self.replicas[0]
+
+    @property
+    def replica(self):
+        """Which of the replicas this process is, 0 for the chief; None for a parameter server."""
+        return self.replicas.index(self.me) if self.me in self.replicas else None
+
+
+def cluster_of(environ):
+    """The `Cluster` that TF_CONFIG in `environ`, a mapping of strings, names; None where it names none.
+
+    The chief is the task `chief` or, in older configurations, `master`; where there is neither, it is worker 0.
+
+    Raises `InputError`.
+    """
+    text = environ.get("TF_CONFIG", "")
+    if not text.strip():
+        return None
+    try:
+        found = json.loads(text, object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:  # InputError is a ValueError
+        raise InputError(f"TF_CONFIG: not JSON: {str(error)[:100]}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"TF_CONFIG: expected an object, found {_shown(found)}")
+    jobs = found.get("cluster") or {}
+    if jobs == {}:
+        return None
+
+    if not isinstance(jobs, dict):
+        raise InputError(f"TF_CONFIG: cluster: expected an object, found {_shown(jobs)}")
+    for job, addresses in jobs.items():
+        if job not in _JOBS:
+            raise InputError(f"TF_CONFIG: cluster: found the job {_shown(job)}; expected some of {', '.join(_JOBS)}")
+        if not isinstance(addresses, list) or not addresses:
+            raise InputError(f"TF_CONFIG: cluster: {job}: expected a list of addresses, found {_shown(addresses)}")
+        for address in addresses:
+            match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
+            if not match or int(match[2]) > 65535:
+                wanted = "host:port, a name or an IPv4 address and a port from 1 to 65535"
+                raise InputError(f"TF_CONFIG: cluster: {job}: expected {wanted}, found {_shown(address)}")
+    everyone = [Task(job, index, address) for job in _JOBS for index, address in enumerate(jobs.get(job, []))]
+    for task in everyone:
+        twin = next(other for other in everyone if other.address.lower() == task.address.lower())
+        if twin != task:
+            pair = f"{twin.job} {twin.index} and {task.job} {task.index}"
+            raise InputError(f"TF_CONFIG: cluster: {pair} have one address, {task.address}")
+    chiefs = [task for task in everyone if task.job in _CHIEF]
+    if len(chiefs) > 1:
+        raise InputError(f"TF_CONFIG: cluster: expected one chief, found {len(chiefs)}")
+    replicas = tuple(task for task in everyone if task.job != "ps")
+    ps = tuple(task for task in everyone if task.job == "ps")
+    if not ps:
+        raise InputError('TF_CONFIG: cluster: expected "ps", one or more parameter servers, found none')
+    if not replicas:
+        raise InputError('TF_CONFIG: cluster: expected "chief" or "worker", found neither')
+    return Cluster(jobs, _task(found.get("task"), jobs, everyone), replicas, ps)
+
+
+def _task(found, jobs, everyone):
+    if not isinstance(found, dict):
+        raise InputError(f'TF_CONFIG: task: expected {{"type": ..., "index": ...}}, found {_shown(found)}')
+    job, index = found.get("type"), found.get("index")
+    if job == "evaluator":
+        raise InputError(f"TF_CONFIG: task: the chief validates, no evaluator does; expected {' or '.join(jobs)}")
+    if job not in list(jobs):
+        raise InputError(f"TF_CONFIG: task: type: expected {' or '.join(jobs)}, found {_shown(job)}")
+    if isinstance(index, str) and re.fullmatch("[0-9]{1,9}", index):
+        index = int(index)  # some programs that write TF_CONFIG quote it
+    if type(index) is not int or not 0 <= index < len(jobs[job]):
+        raise InputError(f"TF_CONFIG: task: index: {job} has 0 to {len(jobs[job]) - 1}, found {_shown(index)}")
+    return next(task for task in everyone if task[:2] == (job, index))
+
+
+def _without_repetition(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InputError(f"a name is there twice among {', '.join(repr(name)[:20] for name, _ in pairs[:5])}")
+    return found
+
+
+def _shown(value):
+    return json.dumps(value)[:60]

@@ -1,0 +1,405 @@
+"""The tutorial in a cluster: real processes on the loopback."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+from conftest import ROOT, run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bn_graph import NOTEBOOK, PAGE, InputError, TrainingRecord
+from bn_graph.tf_config import cluster_of
+
+TASKS = {"chief": ["a:1"], "worker": ["b:2", "c:3"], "ps": ["d:4"]}
+LONGEST = 120  # seconds that a test waits for a process
+ONE_TOWER = ["--is-training", "placeholder"]  # three are twice as long in building
+
+
+def tf_config(cluster=TASKS, job="worker", index=1, **others):
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": job, "index": index}, **others})}
+
+
+# TF_CONFIG.
+
+
+def test_tf_config_names_the_replicas_the_parameter_servers_and_this_process():
+    cluster = cluster_of(tf_config(environment="cloud"))
+    assert [str(task) for task in cluster.replicas] == ["chief 0 (a:1)", "worker 0 (b:2)", "worker 1 (c:3)"]
+    assert [str(task) for task in cluster.ps] == ["ps 0 (d:4)"]
+    assert (str(cluster.me), cluster.replica, cluster.me.device) == ("worker 1 (c:3)", 2, "/job:worker/task:1")
+    assert cluster_of(tf_config(job="ps", index=0)).replica is None
+    assert cluster_of(tf_config(index="1")) == cluster  # some programs quote it
+
+
+def test_worker_0_is_the_chief_where_none_is_named_and_master_is_an_older_name():
+    workers = {"worker": ["b:2", "c:3"], "ps": ["d:4"]}
+    assert str(cluster_of(tf_config(workers, index=0)).chief) == "worker 0 (b:2)"
+    assert cluster_of(tf_config(workers, index=0)).replica == 0
+    assert str(cluster_of(tf_config({"master": ["a:1"], **workers})).chief) == "master 0 (a:1)"
+
+
+@pytest.mark.parametrize("text", [None, "", " ", "{}", '{"cluster": {}}', '{"cluster": null, "task": {}}'])
+def test_without_a_cluster_it_is_a_plain_run(text):
+    assert cluster_of({} if text is None else {"TF_CONFIG": text}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ("[]", "expected an object, found []"),
+        ('{"cluster": 5}', "cluster: expected an object, found 5"),
+        ('{"cluster": {"ps": ["a:1"]}, "cluster": {}}', "'cluster'"),
+        (json.dumps({"cluster": TASKS}), 'task: expected {"type": ..., "index": ...}, found null'),
+        (tf_config(job="evaluator"), "the chief validates, no evaluator does; expected chief or worker or ps"),
+        (tf_config(job="boss"), 'task: type: expected chief or worker or ps, found "boss"'),
+        (tf_config(job=["worker"]), 'task: type: expected chief or worker or ps, found ["worker"]'),
+        (tf_config(index=2), "task: index: worker has 0 to 1, found 2"),
+        (tf_config(index=-1), "found -1"),
+        (tf_config(index=True), "found true"),
+        (tf_config(index=1.0), "found 1.0"),
+        (tf_config(index=None), "found null"),
+        (tf_config({**TASKS, "boss": ["e:5"]}), 'found the job "boss"; expected some of chief, master, worker, ps'),
+        (tf_config({**TASKS, "ps": []}), "ps: expected a list of addresses, found []"),
+        (tf_config({**TASKS, "ps": "d:4"}), 'ps: expected a list of addresses, found "d:4"'),
+        (tf_config({**TASKS, "ps": ["d"]}), 'ps: expected host:port, a name or an IPv4 address and a port from 1'),
+        (tf_config({**TASKS, "ps": ["d:0"]}), 'found "d:0"'),
+        (tf_config({**TASKS, "ps": ["d:65536"]}), 'found "d:65536"'),
+        (tf_config({**TASKS, "ps": ["[::1]:4"]}), 'found "[::1]:4"'),
+        (tf_config({**TASKS, "ps": ["http://d:4"]}), 'found "http://d:4"'),
+        (tf_config({**TASKS, "ps": ["d:4\n"]}), r'found "d:4\n"'),
+        (tf_config({**TASKS, "ps": [4]}), "found 4"),
+        (tf_config({**TASKS, "ps": ["B:2"]}), "worker 0 and ps 0 have one address, B:2"),
+        (tf_config({**TASKS, "master": ["e:5"]}), "expected one chief, found 2"),
+        (tf_config({"worker": ["b:2", "c:3"]}), 'expected "ps", one or more parameter servers, found none'),
+        (tf_config({"ps": ["d:4"]}, job="ps", index=0), 'expected "chief" or "worker", found neither'),
+    ],
+)  # fmt: skip
+def test_a_broken_tf_config_gets_one_line_that_says_what_is_wrong(text, said):
+    with pytest.raises(InputError) as raised:
+        cluster_of(text if isinstance(text, dict) else {"TF_CONFIG": text})
+    message = str(raised.value)
+    assert message.startswith("TF_CONFIG: ") and said in message and "\n" not in message and len(message) < 250
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(["a:1", "worker"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["chief", "master", "worker", "ps", "x", "type", "index"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.text(max_size=200) | ANYTHING.map(json.dumps) | st.builds(lambda c, t: json.dumps({"cluster": c, "task": t}),
+                                                                    ANYTHING, ANYTHING))  # fmt: skip
+def test_whatever_tf_config_holds_it_is_a_cluster_or_none_or_one_line(text):
+    try:
+        cluster = cluster_of({"TF_CONFIG": text})
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert cluster is None or cluster.me in (*cluster.replicas, *cluster.ps)
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "said"),
+    [
+        (["--sync"], {}, "--sync needs a cluster, named by TF_CONFIG in the environment"),
+        (["--patience", "5"], {}, "--patience needs a cluster"),
+        ([], {"TF_CONFIG": "{"}, "TF_CONFIG: not JSON"),
+        (["--engine", "in_graph"], tf_config(), "--engine in_graph cannot be used in a cluster"),
+        (["--logdir", "logs"], tf_config(), "--logdir cannot be used in a cluster"),
+        (["--restore", "a"], tf_config(), "--restore cannot be used in a cluster"),
+        (["--patience", "0"], tf_config(), "--patience must be from 1 to 86400 seconds, found 0.0"),
+        (["--patience", "nan"], tf_config(), "--patience must be from 1 to 86400 seconds, found nan"),
+    ],
+)
+def test_the_command_refuses_what_does_not_fit_a_cluster(options, env, said):
+    process = run(sys.executable, ROOT / "scripts" / "run_tutorial.py", *options, env=env)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.count("\n") == 1 and said in process.stderr
+
+
+# Processes.
+
+
+class Processes:
+    """The processes of a cluster on the loopback, each started by `start`. They end with the context."""
+
+    def __init__(self, folder, *options, workers=2, ps=1):
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(workers + ps)]
+            for found in sockets:
+                found.bind(("127.0.0.1", 0))
+            free = [f"127.0.0.1:{found.getsockname()[1]}" for found in sockets]
+        self.cluster = {"chief": free[:1], "worker": free[1:workers], "ps": free[workers:]}
+        self.folder, self.options = folder, options
+        self.running, self.printed = {}, {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.running.values():
+            process.kill()
+            process.wait(LONGEST)
+
+    def start(self, job, index=0, *options):
+        """Starts a process, or the same one again. Its stdout and stderr are in `printed`, as they come."""
+        name = f"{job} {index}"
+        command = [sys.executable, ROOT / "scripts" / "run_tutorial.py", *self.options, *options]
+        process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=self.folder,
+            env={**os.environ, **tf_config(self.cluster, job, index)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.running[name], self.printed[name] = process, []
+        threading.Thread(target=self._read, args=(process, self.printed[name]), daemon=True).start()
+
+    def start_all(self):
+        for job, addresses in self.cluster.items():
+            for index in range(len(addresses)):
+                self.start(job, index)
+
+    def wait_for(self, name, text):
+        """Waits until the process has printed the text."""
+        self._until(lambda: any(text in line for line in self.printed[name]), f"{name} to print {text!r}")
+
+    def kill(self, name):
+        self.running[name].send_signal(signal.SIGKILL)
+        self.running[name].wait(LONGEST)
+
+    def end(self):
+        """Waits until all have ended by themselves. Returns their exit codes by name."""
+        self._until(lambda: all(process.poll() is not None for process in self.running.values()), "all to end")
+        return {name: process.returncode for name, process in self.running.items()}
+
+    def all_printed(self):
+        return "".join(f"{name}: {line}" for name, lines in self.printed.items() for line in lines)
+
+    @staticmethod
+    def _read(process, lines):
+        with process.stdout:
+            for line in process.stdout:
+                lines.append(line)
+
+    def _until(self, come, what):
+        late = time.monotonic() + LONGEST
+        while not come():
+            assert time.monotonic() < late, f"waited {LONGEST} s for {what}; printed:\n{self.all_printed()}"
+            time.sleep(0.02)
+
+
+def one_process(config, splits, replicas, nudge=0.0):
+    """The variables after as many steps, each of the mean of the gradients of `replicas` batches at the same weights.
+
+    The moving statistics get the moments of the first batch. `nudge`: moved by so much, relatively, the weights begin.
+    """
+    from bn_graph import build_graph
+    from bn_graph.tf1 import tf
+    from bn_graph.training import batch_offset
+
+    class MeanOfFed:
+        def __init__(self, optimizer):
+            self.optimizer = optimizer
+
+        def minimize(self, loss, global_step):
+            pairs = [(gradient, variable) for gradient, variable in self.optimizer.compute_gradients(loss)
+                     if gradient is not None]  # fmt: skip
+            self.gradients = [gradient for gradient, _ in pairs]
+            self.fed = [tf.placeholder(tf.float32, gradient.shape) for gradient in self.gradients]
+            means = [(fed, variable) for fed, (_, variable) in zip(self.fed, pairs, strict=True)]
+            return self.optimizer.apply_gradients(means, global_step)
+
+    held = []
+    tutorial = build_graph(
+        dataclasses.replace(config, updates="collected"),
+        splits,
+        distributed=lambda optimizer: held.append(MeanOfFed(optimizer)) or held[0],
+    )
+    updates = tutorial.graph.get_collection(tf.GraphKeys.UPDATE_OPS)
+    with tf.Session(graph=tutorial.graph) as session:
+        session.run(tutorial.init_op)
+        for name, value in session.run(tutorial.variables).items():
+            if name.endswith("/weights"):
+                initializer = tutorial.variables[name].initializer
+                session.run(initializer, {initializer.inputs[1]: value * np.float32(1 + nudge)})
+        for step in range(config.steps):
+            gradients = []
+            for replica in range(replicas):
+                offset = batch_offset(step * replicas + replica, config.batch_size, len(splits.train_y))
+                rows = slice(offset, offset + config.batch_size)
+                feed = tutorial.train_feed(splits.train_X[rows], splits.train_y[rows])
+                gradients.append(session.run([held[0].gradients, [] if replica else updates], feed)[0])
+            means = [sum(of_one) / np.float32(replicas) for of_one in zip(*gradients, strict=True)]
+            session.run(tutorial.train_op, dict(zip(held[0].fed, means, strict=True)))
+        return session.run(tutorial.variables)
+
+
+def check_it_is_one_process(config, splits, found):
+    """Compares the variables `found` after training by two replicas with those of one process, within rounding.
+
+    The measure is how far one process moves away from itself where its weights begin one unit in the last place apart.
+    The biases are left out: batch norm subtracts them, only rounding moves them.
+    """
+    computed, nudged = one_process(config, splits, 2), one_process(config, splits, 2, nudge=2**-23)
+    assert found["Variable"] == config.steps
+    for name, value in computed.items():
+        if "biases" not in name:
+            drift = np.abs(nudged[name] - value).max()
+            np.testing.assert_allclose(found[name], value, rtol=0, atol=3 * drift + 1e-7, err_msg=name)
+
+
+def test_synchronous_steps_are_those_of_one_process_though_the_chief_and_the_parameter_server_are_killed(
+    mnist, tmp_path
+):
+    from bn_graph import split
+    from bn_graph.checkpoint import read_checkpoint
+
+    options = ["--sync", "--seed", 1, "--steps", 40, "--hidden-size", 16, "--keep-prob", 1]
+    options += ["--eval-every", 1, "--print-every", 1, "--checkpoint-dir", "saved", "--checkpoint-every", 10]
+    with Processes(tmp_path, *options) as processes:
+        processes.start_all()
+        processes.wait_for("chief 0", "Epoch: 13:")
+        processes.kill("chief 0")
+        processes.start("chief")
+        processes.wait_for("chief 0", "Epoch: 25:")
+        processes.kill("ps 0")
+        processes.start("ps")
+        assert set(processes.end().values()) == {0}, processes.all_printed()
+        printed = "".join(processes.printed["chief 0"])
+    assert "going on after 10 of 40 steps" in printed and "going on after 20 of 40 steps" in printed
+    for line in ("Initialized", "Epoch: 0:", "Epoch: 5:", "Epoch: 39:", "Finished training"):
+        assert printed.count(line) == 1
+    config = dataclasses.replace(PAGE, seed=1, steps=40, hidden_size=16, keep_prob=1.0)
+    found = read_checkpoint(tmp_path / "saved" / "step-40" / "variables")
+    check_it_is_one_process(config, split(mnist), found)
+
+
+def test_an_asynchronous_cluster_learns_as_one_process_does_though_a_worker_is_killed(mnist, tmp_path):
+    from bn_graph import build_graph, split, train
+
+    config = dataclasses.replace(PAGE, seed=1, steps=500, hidden_size=32)
+    splits = split(mnist)
+    alone = train(build_graph(config, splits), splits)
+    options = ["--seed", 1, "--steps", 500, "--hidden-size", 32, "--record", "record.json"]
+    with Processes(tmp_path, *options) as processes:
+        processes.start_all()
+        processes.wait_for("chief 0", "Epoch: 200:")
+        processes.kill("worker 0")
+        codes = processes.end()
+        assert codes == {"chief 0": 0, "worker 0": -9, "ps 0": 0}, processes.all_printed()
+        assert processes.all_printed().count("Epoch: ") == 10  # the chief's
+    record = TrainingRecord.load(tmp_path / "record.json")
+    assert record.engine == "cluster, 2 replicas, asynchronous"
+    assert len(record.train_loss) == 500 and record.valid_step == list(range(0, 500, 50))
+    by_others = np.isnan(record.train_loss)
+    assert by_others[:200].any() and not by_others[400:].any()
+    assert not by_others[record.valid_step].any()
+    print(record.test_accuracy, alone.test_accuracy, by_others.mean())
+    assert record.test_accuracy > alone.test_accuracy - 0.01
+
+
+def test_a_synchronous_step_that_misses_a_worker_ends_with_its_name_and_nobody_hangs(tmp_path):
+    options = ["--sync", "--hidden-size", 8, *ONE_TOWER, "--patience", 8]
+    with Processes(tmp_path, *options, workers=3) as processes:
+        processes.start("ps")
+        processes.start("chief")
+        processes.start("worker", 1, "--hidden-size", 16)
+        codes = processes.end()
+        missing = "worker 0 (" + processes.cluster["worker"][0] + ")"
+        assert codes == {"ps 0": 1, "chief 0": 1, "worker 1": 2}, processes.all_printed()
+        (line,) = processes.printed["worker 1"]
+        assert line.endswith("hidden_size is 16 here and 8 at the chief\n")
+        assert f"gave up after 8 s: {missing}" in processes.printed["chief 0"][-1]
+        (line,) = processes.printed["ps 0"]
+        assert "gave up after 8 s: chief 0 (" in line
+
+
+def test_a_server_is_reached_at_its_own_address_only_and_two_cannot_have_it(tmp_path):
+    from bn_graph.narrow import local_addresses
+    from bn_graph.tf_config import Task
+
+    with Processes(tmp_path) as processes:
+        address = processes.cluster["ps"][0]
+        processes.start("ps")
+        processes._until(lambda: Task("ps", 0, address).answers(), "the server to listen")
+        port = address.partition(":")[2]
+        others = {"127.0.0.2", "::1", *(found[4][0] for found in socket.getaddrinfo(socket.gethostname(), 1))}
+        for host in others - {"127.0.0.1"}:
+            assert not Task("ps", 0, f"{host}:{port}").answers(), host
+        assert Task("ps", 0, address).answers()
+        with pytest.raises(InputError, match=f"ps 0 .{address}.: the port cannot be opened: Address already in use"):
+            local_addresses(Task("ps", 0, address))
+    with pytest.raises(InputError, match="the address is not one of this machine"):
+        local_addresses(Task("ps", 0, "198.51.100.1:2222"))  # of a network for examples
+    with pytest.raises(InputError, match="unknown host"):
+        local_addresses(Task("ps", 0, "no-such-host.invalid:2222"))
+
+
+def run_cluster(*arguments):
+    command = [sys.executable, ROOT / "scripts" / "run_cluster.py", *arguments]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_run_cluster_starts_one_that_prints_what_the_tutorial_prints(mnist, tmp_path):
+    from bn_graph import split
+    from bn_graph.checkpoint import read_checkpoint
+
+    options = ["--edition", "notebook", "--seed", 1, "--steps", 60, "--hidden-size", 8, "--keep-prob", 1]
+    options += ["--print-every", 50, "--checkpoint-dir", tmp_path]
+    with run_cluster("--workers", 2, "--ps", 2, "--sync", *options) as process:
+        stdout, stderr = process.communicate(timeout=LONGEST)
+    assert (process.returncode, stderr) == (0, "")
+    assert stdout.count("Initialized") == 1
+    assert re.findall(r"Epoch: (\d+)", stdout) == ["0", "50"]
+    assert stdout.splitlines()[-1].startswith("Test accuracy: ")
+    config = dataclasses.replace(NOTEBOOK, seed=1, steps=60, hidden_size=8, keep_prob=1.0)
+    check_it_is_one_process(config, split(mnist), read_checkpoint(tmp_path / "step-60" / "variables"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workers", "0"], "--workers must be from 1 to 64, found 0"),
+        (["--ps", "0"], "--ps must be from 1 to 64, found 0"),
+        (["--decay", "2"], "decay must be a number from 0 to 1, found 2.0"),
+        (["--stepz", "2"], "--stepz"),
+    ],
+)
+def test_run_cluster_says_a_mistake_once(options, said):
+    with run_cluster(*options) as process:
+        stdout, stderr = process.communicate(timeout=LONGEST)
+    assert (process.returncode, stdout, stderr.count("\n")) == (2, "", 1)
+    assert said in stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_the_processes_of_run_cluster_end_with_it(number, code):
+    with run_cluster("--workers", 1, "--hidden-size", 8, "--steps", 100000, *ONE_TOWER) as process:
+        while "Epoch: 0:" not in process.stdout.readline():
+            pass
+        children = psutil.Process(process.pid).children()
+        process.send_signal(number)
+        assert process.wait(LONGEST) == code
+        assert len(children) == 2
+        assert not psutil.wait_procs(children, timeout=LONGEST)[1]
+        assert process.stderr.read() == ""
