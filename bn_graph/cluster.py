@@ -143,7 +143,7 @@ def take_part(
             if cluster.replica == 0:
                 how = dict(log=say, progress=progress, checkpoints=checkpoints, stop=stop)
                 return _lead(cluster, config, splits, sync, server.target, watch, runs, how)
-            return _follow(cluster, config, splits, sync, server.target, watch)
+            return _follow(cluster, config, splits, sync, server.target, watch, note)
         except _GONE:
             note(f"{cluster.me}: {gone.reason()}; waiting, {patience:g} s at most")
             time.sleep(LOOK_EVERY)
@@ -172,7 +172,7 @@ def _lead(cluster, config, splits, sync, target, watch, runs, how):
     return record
 
 
-def _follow(cluster, config, splits, sync, target, watch):
+def _follow(cluster, config, splits, sync, target, watch, note):
     """The part of the other replicas, until it is done or a peer is gone."""
     board = _Board(cluster, target)
     while not (found := board.read()):
@@ -185,6 +185,7 @@ def _follow(cluster, config, splits, sync, target, watch):
         session = replica.training_session()
         loop = ClusterLoop(replica, replica.tutorial, splits, session)
         loop.join(session)
+        note(f"{cluster.me}: joined after {loop.step} steps")
         while loop.step < config.steps:
             loop.train_next()
         session.run(replica.goodbye)

@@ -303,6 +303,10 @@ def test_an_asynchronous_cluster_learns_as_one_process_does_though_a_worker_is_k
     options = ["--seed", 1, "--steps", 500, "--hidden-size", 32, "--record", "record.json"]
     with Processes(tmp_path, *options) as processes:
         processes.start_all()
+        processes.wait_for("chief 0", "Epoch: 0:")
+        processes.running["chief 0"].send_signal(signal.SIGSTOP)  # the worker is not there yet
+        processes.wait_for("worker 0", "joined after ")
+        processes.running["chief 0"].send_signal(signal.SIGCONT)
         processes.wait_for("chief 0", "Epoch: 200:")
         processes.kill("worker 0")
         codes = processes.end()
@@ -314,7 +318,6 @@ def test_an_asynchronous_cluster_learns_as_one_process_does_though_a_worker_is_k
     by_others = np.isnan(record.train_loss)
     assert by_others[:200].any() and not by_others[400:].any()
     assert not by_others[record.valid_step].any()
-    print(record.test_accuracy, alone.test_accuracy, by_others.mean())
     assert record.test_accuracy > alone.test_accuracy - 0.01
 
 
@@ -368,7 +371,8 @@ def test_run_cluster_starts_one_that_prints_what_the_tutorial_prints(mnist, tmp_
     options += ["--print-every", 50, "--checkpoint-dir", tmp_path]
     with run_cluster("--workers", 2, "--ps", 2, "--sync", *options) as process:
         stdout, stderr = process.communicate(timeout=LONGEST)
-    assert (process.returncode, stderr) == (0, "")
+    assert process.returncode == 0, stderr
+    assert re.fullmatch(r"worker 0: run_tutorial.py: worker 0 \(127.0.0.1:\d+\): joined after 0 steps\n", stderr)
     assert stdout.count("Initialized") == 1
     assert re.findall(r"Epoch: (\d+)", stdout) == ["0", "50"]
     assert stdout.splitlines()[-1].startswith("Test accuracy: ")
@@ -403,3 +407,15 @@ def test_the_processes_of_run_cluster_end_with_it(number, code):
         assert len(children) == 2
         assert not psutil.wait_procs(children, timeout=LONGEST)[1]
         assert process.stderr.read() == ""
+
+
+def test_a_process_that_nobody_listens_to_ends_all_the_same(tmp_path):
+    with Processes(tmp_path, "--patience", 1) as processes:
+        reader, writer = os.pipe()
+        command = [sys.executable, str(ROOT / "scripts" / "run_tutorial.py"), "--patience", "1"]
+        process = subprocess.Popen(command, env={**os.environ, **tf_config(processes.cluster, "worker", 0)},
+                                   stdout=subprocess.DEVNULL, stderr=writer)  # fmt: skip
+        processes.running["worker 0"] = process
+        os.close(writer)
+        os.close(reader)
+        assert process.wait(LONGEST) == 1
