@@ -142,4 +142,7 @@ def _without_repetition(pairs):
 
 
 def _shown(value):
-    return json.dumps(value)[:60]
+    try:
+        return json.dumps(value)[:60]
+    except RecursionError:
+        return "something nested too deeply"

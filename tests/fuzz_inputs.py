@@ -639,6 +639,40 @@ def parse_run(folder):
     read_checkpoint(saved.prefix)
 
 
+# TF_CONFIG
+
+
+def tf_config_seeds():
+    jobs = {"chief": ["127.0.0.1:2222"], "worker": ["worker-0.local:2222", "10.0.0.3:2222"], "ps": ["10.0.0.4:2222"]}
+    tasks = [{"type": "ps", "index": 0}, {"type": "worker", "index": "1"}]
+    return [{"TF_CONFIG": json.dumps({"cluster": jobs, "task": task}).encode()} for task in tasks]
+
+
+def damage_tf_config(rng, seeds):
+    content = rng.choice(seeds)["TF_CONFIG"]
+    if rng.random() < 0.5:
+        found = json.loads(content)
+        part = found[rng.choice(["cluster", "task"])]
+        key = rng.choice(sorted(part))
+        mark = json.dumps(part.pop(key) if rng.random() < 0.9 else "")
+        value = rng.choice([json_words(rng), f"[{json_words(rng)}]", mark.replace("2222", str(rng.choice(NUMBERS)))])
+        part["HERE"] = "HERE"
+        content = json.dumps(found).replace('"HERE": "HERE"', f"{json.dumps(key)}: {value}")
+        return {"TF_CONFIG": content.encode("utf-8", "surrogatepass")}
+    return {"TF_CONFIG": damage_record(rng, [{"record.json": content}])["record.json"]}
+
+
+def parse_tf_config(folder):
+    from bn_graph.tf_config import cluster_of
+
+    cluster = cluster_of({"TF_CONFIG": (folder / "TF_CONFIG").read_bytes().decode("utf-8", "surrogateescape")})
+    if cluster:
+        assert cluster.me in (*cluster.replicas, *cluster.ps) and (cluster.replica is None) == (
+            cluster.me in cluster.ps
+        )
+        assert all(task.host and 0 < task.port < 65536 for task in (*cluster.replicas, *cluster.ps))
+
+
 # Graphs
 
 
@@ -888,6 +922,7 @@ PARSERS = {
     "output": Parser(output_seeds, damage_output, parse_output, expansion=5000),
     "checkpoint V1": Parser(v1_seeds, damage_checkpoint("v1"), parse_checkpoint("v1")),
     "checkpoint V2": Parser(v2_seeds, damage_checkpoint("v2"), parse_checkpoint("v2")),
+    "TF_CONFIG": Parser(tf_config_seeds, damage_tf_config, parse_tf_config, named="TF_CONFIG"),
     "run": Parser(run_seeds, damage_run, parse_run),
     "graph": Parser(graph_seeds, damage_graph, parse_graph, expansion=200),
 }

@@ -16,8 +16,6 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT, run
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bn_graph import NOTEBOOK, PAGE, InputError, TrainingRecord
 from bn_graph.tf_config import cluster_of
@@ -92,27 +90,6 @@ def test_a_broken_tf_config_gets_one_line_that_says_what_is_wrong(text, said):
         cluster_of(text if isinstance(text, dict) else {"TF_CONFIG": text})
     message = str(raised.value)
     assert message.startswith("TF_CONFIG: ") and said in message and "\n" not in message and len(message) < 250
-
-
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(["a:1", "worker"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["chief", "master", "worker", "ps", "x", "type", "index"]), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-
-
-@given(st.text(max_size=200) | ANYTHING.map(json.dumps) | st.builds(lambda c, t: json.dumps({"cluster": c, "task": t}),
-                                                                    ANYTHING, ANYTHING))  # fmt: skip
-def test_whatever_tf_config_holds_it_is_a_cluster_or_none_or_one_line(text):
-    try:
-        cluster = cluster_of({"TF_CONFIG": text})
-    except InputError as error:
-        assert "\n" not in str(error)
-    else:
-        assert cluster is None or cluster.me in (*cluster.replicas, *cluster.ps)
 
 
 @pytest.mark.parametrize(
