@@ -154,6 +154,8 @@ class SessionLoop:
         drawn and thrown away, which takes a tenth of what training takes. (Those of the evaluations need no such care:
         with keep_prob 1 every mask keeps everything.)
         """
+        if not steps:
+            return
         hidden, output = self._tutorial.train_layers.values()
         draw = prepared(self._session, [output.pre_norm.op])
         feed = self._tutorial.train_feed(None, None)

@@ -5,6 +5,7 @@ python scripts/benchmark.py                 # training: the port's two engines b
 python scripts/benchmark.py scale           # small and large networks, batches and data
 python scripts/benchmark.py audit           # the time of an audit against the size of the graph
 python scripts/benchmark.py comparison      # ten seeds of compare_with_notebook.py
+python scripts/benchmark.py cluster         # clusters on the loopback beside one process: steps, and bytes of a step
 """
 
 import contextlib
@@ -54,8 +55,8 @@ SCALED = ("in_graph", "session", "floor")
 # ruff: noqa: E501
 parser = Parser(description=__doc__.splitlines()[0])
 option = parser.add_argument
-option("what", nargs="?", default="training", choices=["training", "scale", "audit", "comparison"], help="training (default): the port beside other libraries; scale: small and large; audit: an audit against the size of its graph; comparison: ten seeds of compare_with_notebook.py")
-option("--rounds", type=int, default=None, metavar="N", help="turns of every system (default: 5; scale: 1)")
+option("what", nargs="?", default="training", choices=["training", "scale", "audit", "comparison", "cluster"], help="training (default): the port beside other libraries; scale: small and large; audit: an audit against the size of its graph; comparison: ten seeds of compare_with_notebook.py; cluster: clusters on the loopback")
+option("--rounds", type=int, default=None, metavar="N", help="turns of every system (default: 5; scale, comparison: 1; cluster: 3)")
 option("--steps", type=int, default=NOTEBOOK.steps, metavar="N", help=f"training: steps, a multiple of {BLOCK}, {2 * BLOCK} or more (default: {NOTEBOOK.steps})")
 option("--systems", default=None, metavar="A,B", help=f"training and scale: only these of {', '.join(SYSTEMS)}")
 option("--original", default=None, metavar="PYTHON", help="training: a Python 2.7 with TensorFlow 0.12.1, for the system `original`")
@@ -453,6 +454,89 @@ def benchmark_comparison(arguments):
     return {"rounds": rounds, "results": results, "failed": failed}
 
 
+# Clusters.
+
+
+CLUSTER_STEPS = 200  # between two looks at the counters
+CLUSTER_CASES = {  # what they are called, replicas, and options
+    "one process": (0, []),
+    "1 replica": (1, []),
+    "2 replicas, asynchronous": (2, []),
+    "2 replicas, synchronous": (2, ["--sync"]),
+}
+
+
+def benchmark_cluster(arguments):
+    rounds = 3 if arguments.rounds is None else arguments.rounds
+    cases = itertools.product((64, 1024), CLUSTER_CASES, ("control_dependencies", "in_place"))
+    cases = {cluster_case(*case): case for case in cases}
+    with progress(rounds * len(cases)) as bar:
+        results, _, failed = in_turn(cases, rounds, lambda case: measure_cluster(*cases[case]), bar)
+    rows = []
+    for case, runs in results.items():
+        hidden_size, name, updates = cases[case]
+        median, least, most = spread(runs, "steps_per_second")
+        row = [case, f"{median:.0f} ({least:.0f} to {most:.0f})"]
+        alone = results.get(cluster_case(hidden_size, "one process", updates))
+        beside = results.get(cluster_case(hidden_size, name, "control_dependencies"))
+        row.append(f"{median_ratio(runs, alone):.2f}" if alone else "")
+        row.append(f"{median_ratio(runs, beside):.2f}" if beside and updates == "in_place" else "")
+        parameters = 785 * hidden_size + 11 * hidden_size + 20  # weights, biases, beta
+        sent = spread(runs, "bytes_of_a_step")[0]
+        row += [f"{sent / 1e6:.3f} MB", f"{sent / (4 * parameters):.2f}"] if sent > 4 * parameters else ["", ""]
+        rows.append(row)
+    columns = ["", "steps a second", "of one process", "in place / beside", "sent in a step", "of the parameters"]
+    for line in table(columns, rows):
+        print(line)
+    return {"rounds": rounds, "results": results, "failed": failed}
+
+
+def cluster_case(hidden_size, name, updates):
+    return f"hidden size {hidden_size}, {name}, {updates}"
+
+
+def measure_cluster(hidden_size, name, updates):
+    """One run: the steps of the cluster a second, and the bytes sent over the loopback between two printed lines."""
+    import psutil
+
+    replicas, options = CLUSTER_CASES[name]
+    script = [SCRIPTS / "run_cluster.py", "--workers", replicas] if replicas else [SCRIPTS / "run_tutorial.py"]
+    looks = f"--eval-every={CLUSTER_STEPS} --print-every={CLUSTER_STEPS} --steps={CLUSTER_STEPS + 1}".split()
+    options = [*options, "--edition=page", "--updates", updates, "--hidden-size", hidden_size, *looks]
+    with (
+        tempfile.TemporaryFile() as stderr,
+        subprocess.Popen(
+            list(map(str, [sys.executable, *script, *options])),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            preexec_fn=dies_with_us,
+        ) as process,
+    ):
+        timer = threading.Timer(TIMEOUT, process.terminate)
+        timer.start()
+        looked = []
+        try:
+            for line in process.stdout:
+                if line.startswith("Epoch: "):
+                    looked.append((time.perf_counter(), psutil.net_io_counters(pernic=True)["lo"].bytes_sent))
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            timer.cancel()
+            timer.join()
+        if process.wait() or len(looked) != 2:
+            stderr.seek(0)
+            raise Failed(f"ended with {process.returncode}: {stderr.read().decode(errors='replace')[-500:]}")
+    (begin, before), (end, after) = looked
+    return {
+        "steps_per_second": CLUSTER_STEPS / (end - begin),
+        "bytes_of_a_step": (after - before) / CLUSTER_STEPS,
+    }
+
+
 # The command.
 
 
@@ -503,6 +587,7 @@ BENCHMARKS = {  # what measures and prints, and what draws it
     "scale": (benchmark_scale, draw_scale),
     "audit": (benchmark_audit, draw_audit),
     "comparison": (benchmark_comparison, None),
+    "cluster": (benchmark_cluster, None),
 }
 
 
