@@ -119,8 +119,8 @@ def audit_graph(graph, train_op=None, loss=None, num_steps=None):
 
     Raises `InputError` where a file cannot be read or is no graph, or where the graph has no op of that name.
     """
-    if num_steps is not None and num_steps < 1:
-        raise InputError(f"num_steps must be at least 1, found {num_steps}")
+    if num_steps is not None and not 1 <= num_steps < 2**63:
+        raise InputError(f"num_steps must be a whole number from 1 to {2**63 - 1}, found {num_steps}")
     source = source_of(graph)
     # Hundreds of thousands of small lists, none of them garbage: without this, Python's collector takes half the time.
     collected = gc.isenabled()
@@ -147,7 +147,10 @@ class _Audit:
         self.collections, self.saver = source.collections, source.saver
         self.findings, self.undecided = [], []
         self.has_graph = source.graph_def is not None
-        self.graph = FlatGraph(source.graph_def if self.has_graph else tf.GraphDef())
+        try:
+            self.graph = FlatGraph(source.graph_def if self.has_graph else tf.GraphDef())
+        except InputError as error:
+            raise InputError(f"{self.subject}: {error}") from None
         self.checkpoint = source.checkpoint and Checkpoint(source.checkpoint)
         names = self.checkpoint.variables if self.checkpoint else ()
         self.saved = {name.removesuffix(_SUFFIX): name for name in names}  # to the name in the checkpoint

@@ -14,7 +14,8 @@ import filelock
 import numpy as np
 
 from bn_graph.checkpoint_file import Checkpoint
-from bn_graph.config import InputError, TutorialConfig, check_whole
+from bn_graph.config import ENGINES, InputError, TutorialConfig, check_whole
+from bn_graph.files import check_utf8, open_file
 from bn_graph.record import TrainingRecord
 from bn_graph.tf1 import tf
 
@@ -79,6 +80,7 @@ class CheckpointFolder:
         self._data = None
 
     def __enter__(self):
+        check_utf8(self.path)
         with self._one_line("cannot be used for checkpoints"):
             self.path.mkdir(parents=True, exist_ok=True)
             others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")]
@@ -211,10 +213,7 @@ def read_saved_run(folder):
     """
     folder = Path(folder)
     with _damaged(folder):
-        for name in (_STATE, *_FILES):
-            if not (folder / name).is_file():
-                raise ValueError(f"has no {name}")
-        found = json.loads((folder / _STATE).read_bytes())
+        found = json.loads(_content(folder / _STATE))
         state = found["state"]
         if found["sha256"] != _sha256(_text(state)):
             raise ValueError(f"{_STATE}: a checksum is wrong")
@@ -223,7 +222,7 @@ def read_saved_run(folder):
         raise InputError(f"{folder}: is of format {written_in}, this release of bn_graph knows {_FORMAT}")
     with _damaged(folder):
         for name in _FILES:
-            if state["files"][name] != _sha256((folder / name).read_bytes()):
+            if state["files"][name] != _sha256(_content(folder / name)):
                 raise ValueError(f"{name}: a checksum is wrong")
         record = TrainingRecord.from_object(state["record"], _STATE)
         steps = len(record.train_loss)
@@ -236,9 +235,7 @@ def read_saved_run(folder):
 def _damaged(folder):
     try:
         yield
-    except OSError as error:
-        raise DamagedError(f"{folder}: not a whole checkpoint ({error.strerror})") from None
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise DamagedError(f"{folder}: not a whole checkpoint ({error})") from None
 
 
@@ -246,7 +243,10 @@ def _differences(there, here):
     """What differs between the settings of two `SavedRun`s, in words."""
     settings = [(f.name, getattr(there.record.config, f.name), getattr(here.record.config, f.name))
                 for f in dataclasses.fields(TutorialConfig)]  # fmt: skip
-    settings += [(name, getattr(there.record, name), getattr(here.record, name)) for name in ("split", "restored")]
+    names = ["split", "restored"]
+    if not {there.record.engine, here.record.engine} <= set(ENGINES):  # the engines of one process do the same
+        names.append("engine")
+    settings += [(name, getattr(there.record, name), getattr(here.record, name)) for name in names]
     for name, its, ours in settings:
         if its != ours:
             yield f"{name} is {its} there and {ours} here"
@@ -287,6 +287,11 @@ def _sync(path):
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _content(path):
+    with open_file(path) as file:
+        return file.read()
 
 
 def _number(folder):

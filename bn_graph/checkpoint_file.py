@@ -101,8 +101,7 @@ class Checkpoint:
             yield
         except Exception as error:  # broken bytes raise half a dozen kinds, of Python, numpy and protobuf
             said = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-            said = "".join(character if character.isprintable() else "?" for character in f"{what}{said}"[:300])
-            raise InputError(f"{self.path}: not a checkpoint that can be read ({said})") from None
+            raise InputError(f"{self.path}: not a checkpoint that can be read ({what}{said})") from None
 
 
 class _V2:

@@ -80,10 +80,12 @@ class Watch(threading.Thread):
             if select.select([self._signals], [], [], LOOK_EVERY)[0]:
                 code, self._patience = 128 + os.read(self._signals, 1)[0], min(self._patience, LONGEST_SAVE)
                 self.kept()
-        if code == 1:
-            sys.stderr.write(f"{self._who_is_gone()}\n")
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            if code == 1:
+                sys.stderr.write(f"{self._who_is_gone()}\n")
+            sys.stderr.flush()
+        finally:  # also where nobody reads stderr any more
+            os._exit(code)
 
 
 def take_part(

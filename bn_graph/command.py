@@ -1,13 +1,18 @@
 """What the commands in scripts/ share: one clear line for a user's mistake, no noise from TensorFlow."""
 
 import argparse
+import errno
+import io
 import os
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
-from bn_graph.config import InputError
+from bn_graph.config import InputError, one_line
+
+FORCE = {"action": "store_true", "default": False, "help": "replace files that bn_graph did not write"}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,8 +21,21 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **arguments):
         super().__init__(allow_abbrev=False, argument_default=argparse.SUPPRESS, **arguments)
 
+    def parse_args(self, *arguments):
+        parsed = super().parse_args(*arguments)
+        for name, value in vars(parsed).items():
+            if value == "" or value == [""]:  # an unset variable of a shell, most likely
+                option = f"--{name.replace('_', '-')}"
+                self.error(
+                    f"argument {option if option in self.format_usage() else name}: expected a name, found nothing"
+                )
+        return parsed
+
+    def print_help(self, file=None):
+        (file or sys.stdout).write(self.format_help())  # argparse's own says nothing of a full disk
+
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
 
 def run(parser, command):
@@ -28,24 +46,51 @@ def run(parser, command):
     others, with 128 and the signal's number, after what was begun is tidied up.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    arguments = parser.parse_args()
+    _open_streams()
     try:
-        sys.exit(command(arguments))
+        try:
+            code = command(parser.parse_args())
+        finally:
+            sys.stdout.flush()
+        sys.exit(code)
     except InputError as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
+    except OSError as error:
+        broken = isinstance(error, BrokenPipeError)
+        if error.filename or not (broken or error.errno in _FULL):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
-        sys.exit(128 + signal.SIGPIPE)
+        if broken:
+            sys.exit(128 + signal.SIGPIPE)
+        parser.error(f"standard output: cannot be written: {error.strerror}")
+
+
+def _open_streams():
+    """Lets every name be printed, and opens the standard streams that were closed (`>&-`) as /dev/null.
+
+    The next file that is opened would get a closed one's number, and with it whatever is printed.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
 
 
 class Signals:
-    """While this context lasts, the first SIGINT or SIGTERM is only noted, in `number`. A second one ends at once."""
+    """While this context lasts, the first SIGINT or SIGTERM is only noted, in `number`. A second one ends at once.
+
+    One that is ignored, as a shell has its background jobs ignore SIGINT, stays so.
+    """
 
     def __enter__(self):
         self.number = None
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
+        for number in self._before:
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_):
@@ -81,25 +126,25 @@ def import_tensorflow():
 
 
 def check_folder(path):
-    """Makes the folder `path` where there is none, and checks that a file can be written there.
-
-    Raises `InputError`.
-    """
+    """Checks that files can be written in the folder `path`, which need not be there yet. Raises `InputError`."""
+    place = Path(os.path.realpath(path))
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        while not _is_there(place):
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def check_output(path, suffix, ours):
+def check_output(path, suffix, ours, force=False):
     """Checks, before any work is done, that the file `path` can be written at the end.
 
     Args:
-        path: where a command will write.
+        path: where a command will write. Where it is a link, what it leads to counts.
         suffix: what its name must end in.
         ours: called with the path if it exists; whether an earlier run of ours wrote it, so that it may be replaced.
+        force: replace a file that we did not write, too; but nothing else that is no file.
 
     Raises `InputError`.
     """
@@ -107,9 +152,23 @@ def check_output(path, suffix, ours):
     if path.suffix != suffix:
         raise InputError(f"{path}: expected a file name that ends in {suffix}")
     try:
-        if path.exists() and not (path.is_file() and ours(path)):
-            raise InputError(f"{path}: exists and was not written by bn_graph; name another file")
-        with tempfile.TemporaryFile(dir=path.parent):
+        if _is_there(path):
+            if not path.is_file():
+                raise InputError(
+                    f"{path}: expected a file, found a {'folder' if path.is_dir() else 'pipe or a device'}"
+                )
+            if not force and not ours(path):
+                raise InputError(f"{path}: exists and was not written by bn_graph; name another file, or --force")
+        with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _is_there(path):
+    """Whether there is something. Raises OSError where there can be nothing."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True

@@ -6,7 +6,6 @@
 """
 
 import dataclasses
-import math
 import numbers
 
 EDITIONS = ("page", "script", "notebook")
@@ -15,10 +14,21 @@ IS_TRAINING = ("bool", "placeholder")
 SPLITS = ("stratified", "original")
 ENGINES = ("session", "in_graph")
 LARGEST_SEED = 2**31 - 2  # TensorFlow takes seeds modulo 2**31 - 1: a larger one would be another's twin
+LARGEST_NUMBER = 2**31 - 1  # the tutorial's global step is an int32
+_LONGEST_LINE = 1000
 
 
 class InputError(ValueError):
     """A value or a file that the user gave cannot be used. The message is one line that a user can act on."""
+
+    def __init__(self, message):
+        super().__init__(one_line(message))
+
+
+def one_line(text):
+    """The text as one line that can be printed: paths, and names in files, hold whatever characters they like."""
+    text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE // 2]} ... {text[-_LONGEST_LINE // 2 :]}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +45,10 @@ class TutorialConfig:
     decay: float = 0.9  # what the moving averages keep of themselves at an update, 0 to 1
     is_training: str = "bool"  # bool: three towers; placeholder: one tower, told by what is fed
     seed: int | None = None  # the graph-level seed, 0 to 2147483646; None: one is drawn for each graph
-    steps: int = 1000  # training steps, 0 or more
+    steps: int = 1000  # training steps, 0 to 2147483647
     batch_size: int = 64  # rows in a batch, 1 or more
     hidden_size: int = 1024  # units of the hidden layer, 1 or more
-    learning_rate: float = 0.001  # before its exponential decay, greater than 0
+    learning_rate: float = 0.001  # before its exponential decay, greater than 0, as float32 holds it
     keep_prob: float = 0.6  # what dropout keeps, in (0, 1]
     eval_every: int = 50  # steps between two validations
     print_every: int = 50  # steps between two printed lines, a multiple of eval_every
@@ -50,7 +60,9 @@ class TutorialConfig:
         _one_of("center", self.center, (True, False))
         _one_of("scale", self.scale, (True, False))
         _number("decay", self.decay, "a number from 0 to 1", lambda x: 0 <= x <= 1)
-        _number("learning_rate", self.learning_rate, "a finite number greater than 0", lambda x: 0 < x < math.inf)
+        _number(
+            "learning_rate", self.learning_rate, "a number greater than 0, less than 2**128", lambda x: 0 < x < 2**128
+        )
         _number("keep_prob", self.keep_prob, "a number greater than 0, at most 1", lambda x: 0 < x <= 1)
         check_whole("steps", self.steps, 0)
         for name in ("batch_size", "hidden_size", "eval_every", "print_every"):
@@ -74,12 +86,12 @@ def _number(name, value, accepted, accepts):
         raise InputError(f"{name} must be {accepted}, found {value!r}")
 
 
-def check_whole(name, value, least, most=None):
+def check_whole(name, value, least, most=LARGEST_NUMBER):
     """Raises `InputError` where `value` is no whole number from `least` to `most`."""
-    accepted = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
+    accepted = f"a whole number from {least} to {most}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InputError(f"{name} must be {accepted}, found {value!r}")
-    if value < least or (most is not None and value > most):
+    if not least <= value <= most:
         raise InputError(f"{name} must be {accepted}, found {value}")
 
 

@@ -1,12 +1,13 @@
 """The way out of TensorFlow 1: a checkpoint of the tutorial's network as a SavedModel and as a Keras file."""
 
 import json
-import shutil
+import os
 import tempfile
 from pathlib import Path
 
 from bn_graph.checkpoint import read_checkpoint, restore
 from bn_graph.config import InputError, TutorialConfig
+from bn_graph.files import check_utf8
 from bn_graph.graph import create_variables, model
 from bn_graph.mnist import NUM_CLASSES, NUM_FEATURES
 from bn_graph.record import versions
@@ -14,9 +15,11 @@ from bn_graph.tf1 import tf
 
 KERAS_FILE = "model.keras"
 _MARK = Path("assets.extra", "bn_graph.json")  # TensorFlow leaves this folder of a SavedModel to its writer
+_VARIABLES = ("variables/variables.index", "variables/variables.data-00000-of-00001")
+_FILES = {KERAS_FILE, str(_MARK), "saved_model.pb", "fingerprint.pb", *_VARIABLES}  # all that an export may consist of
 
 
-def export_model(checkpoint, folder):
+def export_model(checkpoint, folder, force=False):
     """Writes what `tf.train.Saver` saved of the tutorial's network for TensorFlow 2 and Keras 3 to use.
 
     `folder` becomes a SavedModel with the signature serving_default, for `tf.saved_model.load`, TensorFlow Serving and
@@ -27,34 +30,73 @@ def export_model(checkpoint, folder):
     A checkpoint does not say whether batch_norm was called with center and scale. It need not: a beta that was never
     used is still 0, and a gamma still 1.
 
-    Raises `InputError` where the checkpoint is not one of the tutorial's, or `folder` is there and is not ours; nothing
-    is written then.
+    A folder that holds an earlier export and nothing else is replaced. With `force`, the files are put into one that
+    holds other things, and replace those of their names; nothing else in it is touched.
+
+    Raises `InputError` where the checkpoint is not one of the tutorial's, or `folder` holds what we did not write;
+    nothing is written then.
     """
-    folder = Path(folder)
-    check_folder(folder)
+    check_folder(folder, force)
     weights = read_checkpoint(checkpoint).get("hidden_layer/weights")
     if weights is None or weights.ndim != 2:
         raise InputError(f"{checkpoint}: has no hidden_layer/weights [{NUM_FEATURES}, units]")
+    place = Path(os.path.realpath(folder))  # where it is a link, what it leads to
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".bn_graph.") as temporary:
             whole = Path(temporary, "model")
             variables = _save_saved_model(checkpoint, weights.shape[1], whole)
             _save_keras(variables, whole / KERAS_FILE)
             (whole / _MARK).parent.mkdir()
             (whole / _MARK).write_text(json.dumps({"checkpoint": str(checkpoint), "versions": versions()}, indent=1))
-            if folder.exists():
-                shutil.rmtree(folder)
-            whole.rename(folder)
+            if _is_ours(place):
+                place.rename(Path(temporary, "earlier"))
+            if place.exists():
+                _put(whole, Path(folder))
+            else:
+                whole.rename(place)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
 
 
-def check_folder(folder):
-    """Raises `InputError` where `folder` is there and is neither empty nor an earlier export."""
+def check_folder(folder, force=False):
+    """Raises `InputError` where `folder` is there and is no folder, or is neither empty nor an earlier export."""
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and ((folder / _MARK).is_file() or not any(folder.iterdir()))):
-        raise InputError(f"{folder}: exists and was not written by bn_graph; name another folder")
+    check_utf8(folder)
+    try:
+        os.stat(folder)
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: expected a folder, found a {'file' if folder.is_file() else 'pipe or a device'}"
+            )
+        if not force and any(folder.iterdir()) and not _is_ours(folder):
+            raise InputError(f"{folder}: has things in it that bn_graph did not write; name another folder, or --force")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def _is_ours(folder):
+    """Whether the folder holds an earlier export and nothing else."""
+    if not (folder / _MARK).is_file():
+        return False
+    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {str(file.relative_to(folder)) for file in files} <= _FILES
+
+
+def _put(whole, folder):
+    """Moves the files of the folder `whole` to their places in `folder`, the mark last."""
+    files = sorted((file.relative_to(whole) for file in whole.rglob("*") if file.is_file()), key=lambda f: f == _MARK)
+    for file in files:
+        for place in (folder / part for part in file.parents[:-1]):
+            if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):  # a link would lead out of it
+                raise InputError(f"{place}: expected a folder; the export puts {file.name} there")
+        if (folder / file).is_dir():
+            raise InputError(f"{folder / file}: expected a file, found a folder")
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (whole / file).replace(folder / file)
 
 
 def _save_saved_model(checkpoint, hidden_size, folder):

@@ -16,6 +16,7 @@ import numpy as np
 
 from bn_graph.config import LARGEST_SEED, InputError
 from bn_graph.layers import batch_norm, initialize
+from bn_graph.mnist import check_memory
 from bn_graph.tf1 import tf
 
 # In TensorFlow 1 the position of a random op in the graph was its seed. These are the ones that TF 0.12.1 gave to the
@@ -94,12 +95,16 @@ def build_graph(config, splits, placed=contextlib.nullcontext, distributed=None)
         placed: called in the graph; returns the context in which the ops are made, such as `tf.device("/cpu:0")`.
         distributed: a function from optimizer to optimizer, which wraps it in another one; None: as it is.
 
-    Raises `InputError` where a batch is not smaller than the training set.
+    Raises `InputError` where a batch is not smaller than the training set, or where the free memory does not hold so
+    many hidden units.
     """
     num_rows, num_features = splits.train_X.shape
     num_classes = splits.train_y.shape[1]
     if config.batch_size >= num_rows:
         raise InputError(f"batch_size must be less than the {num_rows} training rows, found {config.batch_size}")
+    # The least that they take: the weights, their gradients and Adam's two averages; and the activations of validation.
+    numbers_a_unit = 4 * (num_features + num_classes) + max(config.batch_size, len(splits.valid_y), len(splits.test_y))
+    check_memory("hidden_size", 4 * numbers_a_unit * config.hidden_size, f"{config.hidden_size} units take at least")
     if config.seed is None:
         config = dataclasses.replace(config, seed=random.SystemRandom().randint(0, LARGEST_SEED))
     one_tower = config.is_training == "placeholder"

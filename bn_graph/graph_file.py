@@ -10,6 +10,7 @@ from tensorflow.core.framework.variable_pb2 import VariableDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from bn_graph.config import InputError
+from bn_graph.files import open_file
 from bn_graph.tf1 import tf
 
 COLLECTIONS = (
@@ -75,8 +76,8 @@ def _of_meta_graph(subject, meta_graph):
 
 
 def _of_path(path):
-    if path.is_dir():
-        models = [path / name for name in ("saved_model.pb", "saved_model.pbtxt") if (path / name).is_file()]
+    if os.path.isdir(path):  # unlike pathlib's, it answers no where a name is too long
+        models = [path / name for name in ("saved_model.pb", "saved_model.pbtxt") if os.path.isfile(path / name)]
         if not models:
             raise InputError(f"{path}: expected a SavedModel, found a folder without saved_model.pb; name a file in it")
         return _of_saved_model(models[0], str(path))
@@ -99,27 +100,28 @@ def _of_saved_model(path, subject):
     found = _parse(path, [SavedModel])
     training = [meta_graph for meta_graph in found.meta_graphs if "train" in meta_graph.meta_info_def.tags]
     source = _of_meta_graph(subject, (training or found.meta_graphs)[0])
-    if (path.parent / "variables" / "variables.index").is_file():
+    if os.path.isfile(path.parent / "variables" / "variables.index"):
         source.checkpoint = path.parent / "variables" / "variables"
     return source
 
 
 def _of_checkpoint(path):
     prefix = Path(re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", str(path)))
-    if not prefix.is_file() and not Path(f"{prefix}.index").is_file():
+    if not os.path.isfile(prefix) and not os.path.isfile(f"{prefix}.index"):
         raise InputError(f"{path}: there is no such file")
     meta_graph = Path(f"{prefix}.meta")
-    source = _of_graph_file(meta_graph) if meta_graph.is_file() else Source(str(path))
+    source = _of_graph_file(meta_graph) if os.path.isfile(meta_graph) else Source(str(path))
     return dataclasses.replace(source, subject=str(path), checkpoint=prefix)
 
 
 def _parse(path, kinds):
     """The content of a file as the first of the protocol buffers `kinds` that it can be."""
     try:
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            raise InputError(f"{path}: expected less than 2 GB, as every protocol buffer has, found {size} bytes")
-        content = path.read_bytes()
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_BYTES:
+                raise InputError(f"{path}: expected less than 2 GB, as every protocol buffer has, found {size} bytes")
+            content = file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     for kind in kinds:

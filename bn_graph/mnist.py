@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 import struct
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bn_graph.config import SPLITS, InputError
+from bn_graph.files import open_file
 
 NUM_FEATURES = 28 * 28
 NUM_CLASSES = 10
@@ -129,7 +131,7 @@ def load_mnist(source="embedded"):
     Raises `InputError`, which names the file and what is wrong with it. Nothing is ever unpickled.
     """
     if source == "embedded":
-        with _open(_EMBEDDED) as file:
+        with open_file(_EMBEDDED) as file:
             if hashlib.sha256(file.read()).hexdigest() != _EMBEDDED_SHA256:
                 raise InputError(f"{_EMBEDDED}: damaged: its SHA-256 is not {_EMBEDDED_SHA256}; install bn_graph again")
         data, target = _in_original_order(*_npz(_EMBEDDED))
@@ -269,13 +271,6 @@ def _approximate_mode(class_counts, n_draws, rng):
 # The sources. Each gives (images, labels) of the training part, then of the test part.
 
 
-def _open(path):
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-
-
 def free_memory():
     """Bytes."""
     import psutil
@@ -283,11 +278,11 @@ def free_memory():
     return psutil.virtual_memory().available
 
 
-def _check_memory(path, size, what):
-    """Refuses what would take `size` bytes, if they are not free."""
+def check_memory(name, size, what):
+    """Raises `InputError`, "`name`: `what` ... GB of memory", where `size` bytes are not free."""
     free = free_memory()
     if size > free:
-        raise InputError(f"{path}: {what} {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
+        raise InputError(f"{name}: {what} {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
 
 
 _TWICE = "(a folder of plain IDX files needs less) it is held as it was read and in its order, which takes"
@@ -303,12 +298,12 @@ def _in_original_order(train_images, train_labels, test_images, test_labels):
 
 def _npz(path):
     try:
-        with _open(path) as file, zipfile.ZipFile(file) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             names = [f"{name}.npy" for name in _PARTS]
             missing = [name for name in names if name not in archive.namelist()]
             if missing:
                 raise InputError(f"{path}: has no {missing[0][:-4]}; expected {', '.join(_PARTS)}")
-            _check_memory(path, 2 * sum(archive.getinfo(name).file_size for name in names), _TWICE)
+            check_memory(path, 2 * sum(archive.getinfo(name).file_size for name in names), _TWICE)
             arrays = [_npy(archive, name) for name in names]
     except InputError:
         raise
@@ -319,7 +314,9 @@ def _npz(path):
 
 def _npy(archive, name):
     with archive.open(name) as file:
-        array = np.lib.format.read_array(file, allow_pickle=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it was written by Python 2
+            array = np.lib.format.read_array(file, allow_pickle=False)
         while file.read(1 << 20):  # to the end, where the checksum is compared; numpy stops where the array ends
             pass
     return array
@@ -334,7 +331,7 @@ def _idx_folder(folder):
         paths.append(found[0])
     arrays = [_idx(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1), strict=True)]
     rows = sum(map(len, arrays[::2]))
-    _check_memory(folder, _BYTES_OF_A_ROW * rows, f"the labels and the order of {rows} rows take")
+    check_memory(folder, _BYTES_OF_A_ROW * rows, f"the labels and the order of {rows} rows take")
     return _checked(arrays, paths)
 
 
@@ -343,7 +340,7 @@ def _idx(path, dimensions):
     header = struct.calcsize(f">{1 + dimensions}I")
     expected = 0x0800 + dimensions  # unsigned bytes, so many dimensions
     kind = "images" if dimensions == 3 else "labels"
-    with _open(path) as plain, gzip.open(plain) if packed else plain as file:
+    with open_file(path) as plain, gzip.open(plain) if packed else plain as file:
         try:
             head = file.read(header)
         except Exception as error:  # OSError, EOFError or zlib.error
@@ -356,7 +353,7 @@ def _idx(path, dimensions):
         shape = struct.unpack(f">{dimensions}I", head[4:])
         size = math.prod(shape)
         if packed:
-            _check_memory(path, 2 * size, _TWICE)
+            check_memory(path, 2 * size, _TWICE)
             try:
                 content = file.read(size)
                 found = len(content)
@@ -376,11 +373,13 @@ def _idx(path, dimensions):
 
 
 def _mat(path):
-    with _open(path) as file:
-        _check_memory(path, 2 * os.fstat(file.fileno()).st_size, _TWICE)
+    with open_file(path) as file:
+        check_memory(path, 2 * os.fstat(file.fileno()).st_size, _TWICE)
         content = file.read()
     try:
-        arrays = dict(_mat_arrays(content))
+        arrays = dict(_mat_arrays(path, content))
+    except InputError:
+        raise
     except (ValueError, struct.error, zlib.error) as error:
         raise InputError(f"{path}: not a whole MATLAB 5 file ({_first_line(error)})") from None
     for name, rows in (("data", NUM_FEATURES), ("label", 1)):
@@ -401,7 +400,7 @@ _MAT_HEADER = [6, 5, 1]  # a matrix begins with flags (uint32), dimensions (int3
 _MAT_COMPLEX = 0x0800  # one of the flags
 
 
-def _mat_arrays(content):
+def _mat_arrays(path, content):
     """The name and the array of `data` and `label`, if they are there."""
     order = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}.get(content[124:128])
     if order is None:
@@ -409,7 +408,10 @@ def _mat_arrays(content):
     for kind, variable in _mat_elements(memoryview(content)[128:], order):
         if kind == _MAT_COMPRESSED:
             unpacker = zlib.decompressobj()
-            unpacked = unpacker.decompress(variable, 2**32 + 8)  # the longest that a tag can announce
+            tag = unpacker.decompress(variable, 8)
+            _, size = struct.unpack(f"{order}2I", tag)
+            check_memory(path, 2 * size, _TWICE)  # a small file can hold much
+            unpacked = tag + unpacker.decompress(unpacker.unconsumed_tail, size + 8)
             if not unpacker.eof:
                 raise ValueError("a packed variable has no end")
             ((kind, variable),) = _mat_elements(memoryview(unpacked), order)

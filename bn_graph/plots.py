@@ -1,10 +1,11 @@
 """Pictures of what was measured."""
 
 import io
-from pathlib import Path
+import warnings
 
 import numpy as np
 
+from bn_graph.files import open_file
 from bn_graph.record import write_whole
 
 SOFTWARE = "bn_graph"  # in the metadata of every picture, so that we know our own
@@ -177,10 +178,12 @@ def draw_pages(axes, comparison):
 
 def is_our_picture(path):
     """Whether the file `path` is a PNG that bn_graph wrote."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(Path(path)) as image:
-            return image.info.get("Software") == SOFTWARE
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        with warnings.catch_warnings(), open_file(path) as file:
+            warnings.simplefilter("ignore")  # of a picture that says it is enormous
+            with Image.open(file, formats=["PNG"]) as image:
+                return image.info.get("Software") == SOFTWARE
+    except Exception:  # broken pictures raise half a dozen kinds: whatever it is, we did not write it
         return False

@@ -6,10 +6,12 @@ import json
 import math
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 
 from bn_graph.config import InputError, TutorialConfig
+from bn_graph.files import open_file
 
 _PACKAGES = ("tensorflow", "tf-slim", "numpy", "scikit-learn")
 
@@ -107,10 +109,12 @@ class TrainingRecord:
             raise InputError(f"{name}: not a record of bn_graph: it has no {missing[0]}")
         for key, kind in measured.items():
             if not isinstance(found[key], kind | int if kind is float else kind):
-                raise InputError(f"{name}: {key}: found {str(found[key])[:40]!r} of the wrong type")
+                raise InputError(f"{name}: {key}: found something of the wrong type, {type(found[key]).__name__}")
+            if type(found[key]) in (int, float) and not _is_finite(found[key]):
+                raise InputError(f"{name}: {key}: expected a finite number")
             if kind is list:
-                if not all(type(x) in (int, float, type(None)) for x in found[key]):
-                    raise InputError(f"{name}: {key}: expected a list of numbers")
+                if not all(x is None or _is_finite(x) for x in found[key]):
+                    raise InputError(f"{name}: {key}: expected a list of finite numbers")
                 found[key] = [math.nan if x is None else x for x in found[key]]
         steps, validations = len(found["train_loss"]), len(found["valid_step"])
         for key, length in dict(train_accuracy=steps, valid_accuracy=validations, learning_rate=validations).items():
@@ -140,7 +144,8 @@ class TrainingRecord:
     def load(cls, path):
         """The record in the file `path`. Raises `InputError` where it cannot be read or is not a record."""
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"), str(path))
+            with open_file(path) as file:
+                return cls.from_json(file.read().decode(), str(path))
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}") from None
         except UnicodeDecodeError:
@@ -148,23 +153,33 @@ class TrainingRecord:
 
 
 def write_whole(path, content):
-    """Writes the bytes `content` to the file `path`, replacing it, whole or not at all. Raises OSError."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Writes the bytes `content` to the file `path`, replacing it, whole or not at all. Raises OSError, which names it.
+
+    Where `path` is a link, what it leads to is written, as everywhere.
+    """
+    place = Path(os.path.realpath(path))
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".bn_graph.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, place)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:  # a full disk names no file, and the others the temporary one
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _umask():
     umask = os.umask(0)  # there is no way to ask without setting it
     os.umask(umask)
     return umask
+
+
+def _is_finite(value):
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _finite(value):

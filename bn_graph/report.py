@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from bn_graph.files import open_file
 from bn_graph.plots import comparison_figure, draw_envelope, draw_pages, draw_seeds, is_our_picture, one_figure, png
 from bn_graph.record import write_whole
 
@@ -16,13 +17,15 @@ TEMPLATE = Path(__file__).parent / "report.html"
 
 def is_our_page(path):
     """Whether the file `path` is a page that bn_graph wrote."""
-    return GENERATOR.encode() in Path(path).read_bytes()[:1000]
+    with open_file(path) as file:
+        return GENERATOR.encode() in file.read(1000)
 
 
 def is_our_json(path):
     """Whether the file `path` is the JSON of a comparison."""
     try:
-        found = json.loads(Path(path).read_bytes())
+        with open_file(path) as file:
+            found = json.loads(file.read())
     except (ValueError, RecursionError):
         return False
     return isinstance(found, dict) and found.get("generator") == "bn_graph"
@@ -33,8 +36,12 @@ FILES = {"report.html": is_our_page, "comparison.png": is_our_picture, "comparis
 
 
 def write_comparison(comparison, folder):
-    """Writes report.html, comparison.png and comparison.json into `folder`, replacing them. Raises OSError."""
+    """Writes report.html, comparison.png and comparison.json into `folder`, replacing them. Raises OSError.
+
+    The folder is made where there is none.
+    """
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(comparison, indent=1, allow_nan=False) + "\n"
     write_whole(folder / "comparison.json", text.encode())
     write_whole(folder / "comparison.png", png(comparison_figure(comparison), DPI))

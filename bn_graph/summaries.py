@@ -1,5 +1,10 @@
 """TensorBoard event files: what goes on inside the layers while the tutorial trains."""
 
+import contextlib
+import os
+import time
+
+from bn_graph.files import check_utf8
 from bn_graph.tf1 import tf
 
 
@@ -11,9 +16,15 @@ class Summaries:
     moving ones beside them. (The tutorial's author published such a variant too.)
 
     The histograms come out of the training step's own run, so that looking draws nothing from the dropout's stream.
+
+    An event file is a file of records, each an Event. (`tf.summary.FileWriter` writes the same in a thread, whose
+    traceback is all that one hears of a full disk.)
+
+    note: called with a line where the file cannot be written. The run goes on without; `failure` is the line.
     """
 
-    def __init__(self, tutorial, logdir):
+    def __init__(self, tutorial, logdir, note=None):
+        check_utf8(logdir)
         variables = tutorial.variables
         with tutorial.graph.as_default():
             moving = [tf.summary.scalar("learning_rate", tutorial.learning_rate)]
@@ -22,8 +33,14 @@ class Summaries:
                     variable = variables[f"{scope}/moving_{name}"]
                     moving.append(tf.summary.histogram(f"{scope}/{name}_moving", variable))
             self._moving = tf.summary.merge(moving)
-            self._writer = tf.summary.FileWriter(str(logdir))  # inside a graph, or it refuses
-        self._writer.add_graph(tutorial.graph)
+        self.failure, self._note = None, note or (lambda line: None)
+        self._path = os.path.join(
+            logdir, f"events.out.tfevents.{time.time():010.0f}.{os.uname().nodename}.{os.getpid()}"
+        )
+        os.makedirs(logdir, exist_ok=True)
+        self._file = tf.io.TFRecordWriter(self._path)
+        self._write(tf.Event(file_version="brain.Event:2"))
+        self._write(tf.Event(graph_def=tutorial.graph.as_graph_def(add_shapes=True).SerializeToString()))
 
     def of_the_batch(self, layers):
         """The histograms of one step, to be fetched with it: a string tensor.
@@ -46,13 +63,26 @@ class Summaries:
             "valid/accuracy": record.valid_accuracy[-1],
         }
         values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-        for summary in (tf.Summary(value=values), of_the_batch, session.run(self._moving)):
-            self._writer.add_summary(summary, step)
+        for summary in (tf.Summary(value=values).SerializeToString(), of_the_batch, session.run(self._moving)):
+            self._write(tf.Event(step=step, summary=tf.Summary.FromString(summary)))
 
     def go_on_from(self, step):
         """Makes TensorBoard forget what an interrupted run has written of `step` and later ones."""
-        self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
+        self._write(tf.Event(step=step, session_log=tf.SessionLog(status=tf.SessionLog.START)))
 
     def close(self):
         """Ends the event file."""
-        self._writer.close()
+        with contextlib.suppress(tf.errors.OpError):  # what was written was flushed
+            self._file.close()
+
+    def _write(self, event):
+        if self.failure:
+            return
+        event.wall_time = time.time()
+        try:
+            self._file.write(event.SerializeToString())
+            self._file.flush()
+        except tf.errors.OpError as error:
+            reason = error.message.splitlines()[0].removeprefix(f"{self._path}; ")
+            self.failure = f"{self._path}: cannot be written: {reason}"
+            self._note(f"{self.failure}; the run goes on")

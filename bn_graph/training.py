@@ -164,7 +164,7 @@ class SessionLoop:
         for _ in range(steps):
             draw(feed)
 
-    def train(self, step, until=None):
+    def train(self, step, until):
         """Trains the step. Returns its loss and its accuracy on the batch. `until` is for loops that train many."""
         look = step % self._tutorial.config.eval_every == 0
         tloss, tacc, *summary = (self._train_and_look if look else self._train)(self._feed(step))

@@ -25,7 +25,7 @@ import threading
 import time
 from pathlib import Path
 
-from bn_graph.command import Parser, check_output, import_tensorflow, run
+from bn_graph.command import FORCE, Parser, check_output, import_tensorflow, run
 from bn_graph.config import NOTEBOOK, InputError
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -62,6 +62,7 @@ option("--systems", default=None, metavar="A,B", help=f"training and scale: only
 option("--original", default=None, metavar="PYTHON", help="training: a Python 2.7 with TensorFlow 0.12.1, for the system `original`")
 option("--json", default=None, metavar="FILE.json", help="write all that was measured")
 option("--plot", default=None, metavar="FILE.png", help="training, scale and audit: write a picture of it")
+option("--force", **FORCE)
 # fmt: on
 
 
@@ -596,13 +597,13 @@ def command(arguments):
     if arguments.rounds is not None and arguments.rounds < 1:
         raise InputError(f"--rounds must be a whole number, 1 or more, found {arguments.rounds}")
     if arguments.json:
-        check_output(arguments.json, ".json", is_ours)
+        check_output(arguments.json, ".json", is_ours, arguments.force)
     if arguments.plot:
         from bn_graph.plots import is_our_picture
 
         if draw is None:
             raise InputError(f"--plot: there is no picture of {arguments.what}")
-        check_output(arguments.plot, ".png", is_our_picture)
+        check_output(arguments.plot, ".png", is_our_picture, arguments.force)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a child is ended with us
 
     about = machine()

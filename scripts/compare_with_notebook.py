@@ -8,7 +8,7 @@ python scripts/compare_with_notebook.py --edition page --seeds 3 --out somewhere
 import sys
 from pathlib import Path
 
-from bn_graph.command import Parser, check_output, import_tensorflow, run
+from bn_graph.command import FORCE, Parser, check_folder, check_output, import_tensorflow, run
 from bn_graph.config import EDITIONS, LARGEST_SEED, InputError
 
 # fmt: off
@@ -18,6 +18,7 @@ option = parser.add_argument
 option("--edition", choices=EDITIONS, default="notebook", help="which published text (default: notebook, the only one whose printed output was published)")
 option("--seeds", type=int, default=10, metavar="N", help="train the port from the seeds 1 to N, 2 or more (default: 10)")
 option("--out", default="comparison", metavar="DIR", help="where to write report.html, comparison.png and comparison.json (default: comparison)")
+option("--force", **FORCE)
 # fmt: on
 
 
@@ -27,12 +28,10 @@ def command(arguments):
     if not 2 <= arguments.seeds <= LARGEST_SEED:
         raise InputError(f"--seeds must be a whole number from 2 to {LARGEST_SEED}, found {arguments.seeds}")
     folder = Path(arguments.out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
-    for name, ours in FILES.items():
-        check_output(folder / name, Path(name).suffix, ours)
+    check_folder(folder)
+    if folder.exists():
+        for name, ours in FILES.items():
+            check_output(folder / name, Path(name).suffix, ours, arguments.force)
 
     from tqdm import tqdm
 

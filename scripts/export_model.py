@@ -4,18 +4,21 @@
 python scripts/export_model.py notebook.ckpt exported
 """
 
-from bn_graph.command import Parser, import_tensorflow, run
+from bn_graph.command import FORCE, Parser, import_tensorflow, run
 
 parser = Parser(description=__doc__.splitlines()[0])
 parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a V1 file, or the prefix of V2 files (before .index)")
 parser.add_argument("folder", metavar="DIR", help="becomes the SavedModel, with model.keras in it")
+parser.add_argument(
+    "--force", **FORCE | {"help": "put it into a folder that has other things in it, and leave these there"}
+)
 
 
 def command(arguments):
     import_tensorflow()
     from bn_graph.export import KERAS_FILE, export_model
 
-    export_model(arguments.checkpoint, arguments.folder)
+    export_model(arguments.checkpoint, arguments.folder, arguments.force)
     print(f"SavedModel: {arguments.folder}")
     print(f"Keras file: {arguments.folder}/{KERAS_FILE}")
 

@@ -102,7 +102,7 @@ def port(task, engine):
         evaluate = {"valid": engine.valid_accuracy, "test": engine.test_accuracy}
         return loop(
             task,
-            train=lambda begin, end: (engine.train(step)[0] for step in range(begin, end)),
+            train=lambda begin, end: (engine.train(step, end)[0] for step in range(begin, end)),
             evaluate=lambda part: evaluate[part](),
         )
 

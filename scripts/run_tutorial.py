@@ -13,7 +13,7 @@ import os
 import sys
 from argparse import BooleanOptionalAction
 
-from bn_graph.command import Parser, Signals, check_folder, check_output, import_tensorflow, run
+from bn_graph.command import FORCE, Parser, Signals, check_folder, check_output, import_tensorflow, run
 from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES, InputError
 from bn_graph.record import TrainingRecord
 from bn_graph.tf_config import cluster_of
@@ -41,6 +41,7 @@ option("--print-every", type=int, metavar="N", help=f"steps between two printed 
 option("--engine", choices=ENGINES, default="session", help="who loops over the steps: Python, as in the tutorial, or the graph; the same numbers (default: session)")
 option("--record", default=None, metavar="FILE.json", help="write what was measured")
 option("--plot", default=None, metavar="FILE.png", help="write a picture of it")
+option("--force", **FORCE)
 option("--logdir", default=None, metavar="DIR", help="write TensorBoard event files: scalars, histograms inside the layers, moving statistics")
 option("--restore", default=None, metavar="CHECKPOINT", help="start from what TF 0.12's Saver saved: a V1 file or the prefix of V2 files; with --steps 0, test it")
 option("--checkpoint-dir", default=None, metavar="DIR", help="save the run there, and go on from what is saved there; SIGINT and SIGTERM save and end")
@@ -68,11 +69,11 @@ def command(arguments):
     if cluster and cluster.replica != 0:  # the same command, but only the chief prints and writes
         arguments.record = arguments.plot = arguments.checkpoint_dir = None
     if arguments.record:
-        check_output(arguments.record, ".json", TrainingRecord.is_in)
+        check_output(arguments.record, ".json", TrainingRecord.is_in, arguments.force)
     if arguments.plot:
         from bn_graph.plots import is_our_picture, plot_record
 
-        check_output(arguments.plot, ".png", is_our_picture)
+        check_output(arguments.plot, ".png", is_our_picture, arguments.force)
 
     if arguments.logdir:
         check_folder(arguments.logdir)
@@ -111,6 +112,7 @@ def command(arguments):
                 log(line)
             return splits
 
+        summaries = None
         how = dict(log=log, progress=progress, checkpoints=checkpoints)
         with Signals() if checkpoints else contextlib.nullcontext() as signals:
             if signals:
@@ -122,7 +124,7 @@ def command(arguments):
                 how |= {"patience": arguments.patience} if "patience" in arguments else {}
                 record = take_part(cluster, config, load_splits, arguments.sync, note=note, **how)
             else:
-                record = train_alone(arguments, config, load_splits(), note, **how)
+                record, summaries = train_alone(arguments, config, load_splits(), note, **how)
         if record is None:  # not the chief
             return
         if record.test_accuracy is None:
@@ -137,8 +139,9 @@ def command(arguments):
                 plot_record(record, arguments.plot)
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
-        if checkpoints and checkpoints.failure:
-            raise InputError(checkpoints.failure)
+        for written in (checkpoints, summaries):
+            if written and written.failure:
+                raise InputError(written.failure)
 
 
 def train_alone(arguments, config, splits, note, **how):
@@ -157,13 +160,13 @@ def train_alone(arguments, config, splits, note, **how):
     if arguments.logdir:
         from bn_graph.summaries import Summaries
 
-        summaries = Summaries(tutorial, arguments.logdir)
+        summaries = Summaries(tutorial, arguments.logdir, note)
     record = train(
         tutorial, splits, start=start, restored=arguments.restore, summaries=summaries, engine=arguments.engine, **how
     )
     if summaries:
         summaries.close()
-    return record
+    return record, summaries
 
 
 def check_cluster_options(cluster, arguments):

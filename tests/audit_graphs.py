@@ -6,6 +6,7 @@ hand in test_audit.py.
 
 import contextlib
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,22 @@ import bn_graph
 from bn_graph.tf1 import tf, tf_slim
 
 INPUTS, UNITS = 6, 5
+RULES = {
+    "updates-never-run": {"error"},
+    "no-updates": {"error"},
+    "updates-in-evaluation": {"error"},
+    "wrong-statistics": {"error", "warning"},
+    "unshared-towers": {"error"},
+    "trainable-statistics": {"error"},
+    "statistics-not-saved": {"error"},
+    "statistics-untouched": {"error"},
+    "cancelled-bias": {"note"},
+    "unused-parameter": {"note"},
+    "slow-decay": {"warning"},
+    "duplicate-updates": {"warning"},
+    "tiny-batch": {"warning"},
+    "mixed-variance": {"warning"},
+}
 STATISTICS = ("moving_mean", "moving_variance")
 
 
@@ -422,3 +439,30 @@ def statistics(graph):
     ends = ("moving_mean", "moving_variance", "pop_mean", "pop_var", "mean/EMA", "variance/EMA", "MovingAverage")
     with graph.as_default():
         return {one.op.name for one in tf.global_variables() if one.op.name.endswith(ends)}
+
+
+def check_form(report, names=None):
+    """What every report keeps, whatever it finds."""
+    for finding in report.findings:
+        assert finding.rule in RULES and finding.severity in RULES[finding.rule], finding
+        assert isinstance(finding.layer, str)
+        assert finding.evidence and all(isinstance(name, str) and name for name in finding.evidence), finding
+        for text in (finding.message, finding.fix):
+            assert isinstance(text, str) and text.strip(), finding
+        if names is not None:
+            for name in finding.evidence:  # inside a function: call->node, or the call's name in front of the node's
+                assert name in names or all(part in names for part in name.split("->")), (finding, name)
+    found = report.to_json()
+    for one in found["undecided"]:
+        assert one["rule"] in {*RULES, "all"} and isinstance(one["layer"], str) and one["message"].strip()
+    assert set(found) >= {"findings", "layers", "undecided"}
+    assert found == json.loads(json.dumps(found, allow_nan=False))
+    assert len(found["findings"]) == len(report.findings)
+    for finding, one in zip(report.findings, found["findings"], strict=True):
+        assert set(one) >= {"rule", "severity", "layer", "evidence", "message", "fix"}
+        assert (one["rule"], one["severity"], one["layer"]) == (finding.rule, finding.severity, finding.layer)
+        assert one["evidence"] == list(finding.evidence)
+    assert len(found["layers"]) == len(report.layers) and len(found["undecided"]) == len(report.undecided)
+    assert isinstance(str(report), str) and str(report).strip()
+    for finding in report.findings:
+        assert finding.rule in str(report)

@@ -3,6 +3,7 @@ import functools
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,11 @@ def in_process(capfd, script, *arguments):
     capfd.readouterr()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(sys, "argv", [script, *map(str, arguments)])
-        runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
+        finally:
+            signal.signal(signal.SIGTERM, handler)
     return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, *capfd.readouterr())
 
 

@@ -106,7 +106,8 @@ def test_help_answers_without_tensorflow_and_names_every_option(tmp_path):
     assert (process.returncode, process.stderr) == (0, "")
     for option in ("edition", "updates", "center", "no-center", "scale", "no-scale", "decay", "is-training", "data",
                    "split", "seed", "steps", "batch-size", "hidden-size", "learning-rate", "keep-prob", "eval-every",
-                   "print-every", "record", "plot", "quiet"):  # fmt: skip
+                   "print-every", "engine", "record", "plot", "logdir", "restore",
+                   "checkpoint-dir", "checkpoint-every", "force", "quiet"):  # fmt: skip
         assert f"--{option}" in process.stdout
 
 
@@ -161,55 +162,6 @@ def test_the_plot_shows_what_was_measured(recorded_run):
     np.testing.assert_array_equal(curves["validation"].get_xdata(), record.valid_step)
     np.testing.assert_allclose(curves["validation"].get_ydata(), 100 * np.array(record.valid_accuracy))
     assert f"{record.test_accuracy:.2%}" in record_figure(record).get_suptitle()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--edition", "book"], "book"),
-        (["--updates", "never"], "never"),
-        (["--is-training", "True"], "True"),
-        (["--split", "half"], "half"),
-        (["--decay", "1.5"], "decay must be a number from 0 to 1, found 1.5"),
-        (["--decay", "nan"], "decay must be a number from 0 to 1, found nan"),
-        (["--keep-prob", "0"], "keep_prob must be a number greater than 0, at most 1, found 0.0"),
-        (["--keep-prob", "1.01"], "keep_prob"),
-        (["--learning-rate", "-1"], "learning_rate"),
-        (["--seed", "-1"], "seed must be a whole number from 0 to 2147483646, found -1"),
-        (["--seed", "one"], "one"),
-        (["--steps", "-5"], "steps"),
-        (["--steps", "1e3"], "1e3"),
-        (["--batch-size", "0"], "batch_size"),
-        (["--batch-size", "50000"], "batch_size must be less than the 50000 training rows, found 50000"),
-        (["--hidden-size", "0"], "hidden_size"),
-        (["--eval-every", "0"], "eval_every"),
-        (["--print-every", "75"], "print_every must be a multiple of eval_every (50), found 75"),
-        (["--edition", "notebook", "--eval-every", "30"], "must be a multiple of eval_every (30), found 100"),
-        (["--data", "nowhere.npz"], "nowhere.npz: No such file"),
-        (["--data", "mnist"], "mnist: no such file; expected embedded, openml or a path"),
-        (["--record", "no/such/folder/record.json"], "no/such/folder/record.json: cannot be written"),
-        (["--record", "record.txt"], "record.txt: expected a file name that ends in .json"),
-        (["--plot", "plot.svg"], "plot.svg: expected a file name that ends in .png"),
-        (["--record", "theirs.json"], "theirs.json: exists and was not written by bn_graph"),
-        (["--plot", "theirs.png"], "theirs.png: exists and was not written by bn_graph"),
-        (["--record", "folder.json"], "folder.json: exists and was not written by bn_graph"),
-        (["--stepz", "5"], "--stepz"),
-        (["--step", "5"], "--step"),
-        (["surplus"], "surplus"),
-    ],
-)  # fmt: skip
-def test_a_users_mistake_gets_one_line_and_exit_code_2_and_nothing_is_written(arguments, said, tmp_path):
-    (tmp_path / "theirs.json").write_text("{}")
-    (tmp_path / "theirs.png").write_bytes(b"not a picture")
-    (tmp_path / "folder.json").mkdir()
-    before = sorted(os.listdir(tmp_path))
-    process = run_tutorial(*arguments, cwd=tmp_path)
-    assert process.returncode == 2
-    assert process.stderr.count("\n") == 1 and said in process.stderr
-    assert process.stderr.startswith("run_tutorial.py: ")
-    assert "Epoch" not in process.stdout
-    assert sorted(os.listdir(tmp_path)) == before
-    assert (tmp_path / "theirs.json").read_text() == "{}"
 
 
 def test_ctrl_c_sigterm_and_a_reader_that_went_away_end_it_without_a_traceback():

@@ -319,31 +319,6 @@ def test_a_page_of_numbers_that_are_not_finite_is_still_a_page(comparison):
 # Mistakes.
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--seeds", "1"], "--seeds must be a whole number from 2 to 2147483646, found 1"),
-        (["--seeds", "two"], "argument --seeds: invalid int value: 'two'"),
-        (["--edition", "book"], "argument --edition: invalid choice: 'book'"),
-        (["--out", "file"], "file: cannot be made: File exists"),
-        (["--out", "file/under"], "file/under: cannot be made: Not a directory"),
-        (["--out", "foreign"], "foreign/report.html: exists and was not written by bn_graph"),
-        (["--out", "foreign_json"], "foreign_json/comparison.json: exists and was not written by bn_graph"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2_before_any_work(tmp_path, arguments, says):
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "foreign").mkdir()
-    (tmp_path / "foreign" / "report.html").write_text("<html>mine</html>")
-    (tmp_path / "foreign_json").mkdir()
-    (tmp_path / "foreign_json" / "comparison.json").write_text("[" * 100_000)
-    process = compare_with_notebook(*arguments, cwd=tmp_path)
-    assert (process.returncode, process.stdout) == (2, "")
-    (line,) = process.stderr.splitlines()
-    assert line.startswith(f"compare_with_notebook.py: {says}")
-    assert (tmp_path / "foreign" / "report.html").read_text() == "<html>mine</html>"
-
-
 def test_from_python_a_mistake_is_an_input_error(mnist):
     with pytest.raises(InputError, match="edition must be page or script or notebook, found 'book'"):
         compare(mnist, "book")

@@ -16,6 +16,18 @@ import hypothesis
 import numpy as np
 import pytest
 from conftest import REFERENCE, run_python
+from digit_files import (
+    IDX_FILES,
+    IMAGES,
+    LABELS,
+    PARTS,
+    idx,
+    idx_folder,
+    in_original_order,
+    made_up,
+    mat_file,
+    npz_file,
+)
 from hypothesis import strategies
 from hypothesis.extra import numpy as st_numpy
 from scipy.io import savemat
@@ -27,65 +39,12 @@ from bn_graph.config import ENGINES, InputError
 from bn_graph.mnist import Mnist, Rows, data_lines, load_mnist, split
 
 EMBEDDED = Path(__file__).parent.parent / "bn_graph" / "data" / "mnist.npz"
-PARTS = ("x_train", "y_train", "x_test", "y_test")
-IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-IMAGES, LABELS = IDX_FILES[:2]
 LECUN_MD5 = (  # of the four IDX files that he published, unpacked
     "6bbc9ace898e44ae57da46a324031adb",
     "a25bea736e30d166cdddb491f175f624",
     "2646ac647ad5339dbf082846283269ea",
     "27ae3e4e09519cfbb04c329615203637",
 )
-
-
-# Digits to load, and the files to load them from.
-
-
-def made_up(train_rows, test_rows):
-    """Random images of every digit, in no order, in the layout of LeCun's four files."""
-    rng = np.random.default_rng(train_rows)
-    parts = {}
-    for name, rows in (("train", train_rows), ("test", test_rows)):
-        parts[f"x_{name}"] = rng.integers(0, 256, (rows, 28, 28), np.uint8)
-        parts[f"y_{name}"] = rng.permutation(np.arange(rows, dtype=np.uint8) % 10)
-    return parts
-
-
-def in_original_order(parts):
-    """What 'MNIST original' makes of the four files: each part sorted by digit, and otherwise left in its order."""
-    data, target = [], []
-    for name in ("train", "test"):
-        images, labels = parts[f"x_{name}"].reshape(-1, 784), parts[f"y_{name}"]
-        for digit in range(10):
-            data.append(images[labels == digit])
-            target.append(np.full(len(data[-1]), float(digit)))
-    return np.concatenate(data), np.concatenate(target)
-
-
-def idx(array):
-    """The bytes of an IDX file: magic number, shape, unsigned bytes."""
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
-
-
-def npz_file(path, parts, save=np.savez):
-    save(path, **parts)
-    return path
-
-
-def idx_folder(path, parts, packed=()):
-    path.mkdir()
-    for name, part in zip(IDX_FILES, PARTS, strict=True):
-        if name in packed:
-            (path / f"{name}.gz").write_bytes(gzip.compress(idx(parts[part])))
-        else:
-            (path / name).write_bytes(idx(parts[part]))
-    return path
-
-
-def mat_file(path, parts, **changes):
-    data, target = in_original_order(parts)
-    savemat(path, {"data": data.T, "label": target[None], **changes})
-    return path
 
 
 def assert_same(loaded, expected):
@@ -343,101 +302,6 @@ def test_a_damaged_download_from_openml_is_one_line(small, openml_is):
 # What is refused.
 
 
-def changed(name, change):
-    """A fault of one part: `change` is what becomes of it."""
-    return lambda parts: {**parts, name: change(parts[name])}
-
-
-def with_value(name, dtype, value):
-    """A fault of one part: one value in the middle of it."""
-
-    def change(part):
-        part = part.astype(dtype)
-        part.flat[part.size // 2] = value
-        return part
-
-    return changed(name, change)
-
-
-def without(name):
-    return lambda parts: {key: part for key, part in parts.items() if key != name}
-
-
-def swapped(parts):
-    return {
-        "x_train": parts["y_train"],
-        "y_train": parts["x_train"],
-        "x_test": parts["y_test"],
-        "y_test": parts["x_test"],
-    }
-
-
-WHOLE_PIXELS, WHOLE_DIGITS = "expected whole numbers from 0 to 255", "expected whole numbers from 0 to 9"
-
-# A fault of the four parts, the part that the message names, and what it says of it.
-FAULTS = {
-    "images and labels swapped": (swapped, "x_train", "expected images of 28 x 28", "[120]"),
-    "27 x 28": (changed("x_train", lambda x: x[:, :27]), "x_train", "expected images of 28 x 28", "[120, 27, 28]"),
-    "28 x 27": (changed("x_test", lambda x: x[:, :, 1:]), "x_test", "expected images of 28 x 28", "[40, 28, 27]"),
-    "783 columns": (changed("x_train", lambda x: x.reshape(-1, 784)[:, 1:]), "x_train", "28 x 28", "[120, 783]"),
-    "one dimension": (changed("x_train", np.ravel), "x_train", "expected images of 28 x 28", "[94080]"),
-    "four dimensions": (changed("x_test", lambda x: x[..., None]), "x_test", "28 x 28", "[40, 28, 28, 1]"),
-    "one image": (changed("x_train", lambda x: x[0]), "x_train", "expected images of 28 x 28", "[28, 28]"),
-    "one number": (changed("x_train", lambda x: x[0, 0, 0]), "x_train", "expected images of 28 x 28", "[]"),
-    "an image short": (changed("x_train", lambda x: x[1:]), "y_train", "expected 119 labels", "[120]"),
-    "a label short": (changed("y_test", lambda y: y[1:]), "y_test", "expected 40 labels", "[39]"),
-    "labels in a column": (changed("y_train", lambda y: y[:, None]), "y_train", "expected 120 labels", "[120, 1]"),
-    "one-hot labels": (changed("y_train", lambda y: np.eye(10)[y]), "y_train", "expected 120 labels", "[120, 10]"),
-    "boolean pixels": (changed("x_train", lambda x: x > 99), "x_train", WHOLE_PIXELS, "bool"),
-    "boolean labels": (changed("y_train", lambda y: y > 4), "y_train", WHOLE_DIGITS, "bool"),
-    "complex pixels": (changed("x_test", lambda x: x.astype(complex)), "x_test", WHOLE_PIXELS, "complex128"),
-    "text for pixels": (changed("x_train", lambda x: x.astype(str)), "x_train", WHOLE_PIXELS, "U3"),
-    "text for labels": (changed("y_train", lambda y: y.astype(str)), "y_train", WHOLE_DIGITS, "U"),
-    "bytes for labels": (changed("y_test", lambda y: y.astype("S1")), "y_test", WHOLE_DIGITS, "S1"),
-    "dates for labels": (changed("y_test", lambda y: y.astype("M8[s]")), "y_test", WHOLE_DIGITS, "datetime64"),
-    "records": (changed("x_train", lambda x: x.view([("grey", "u1")])), "x_train", WHOLE_PIXELS, "grey"),
-    "NaN pixel": (with_value("x_train", "f4", np.nan), "x_train", WHOLE_PIXELS, "not finite"),
-    "NaN label": (with_value("y_train", "f8", np.nan), "y_train", WHOLE_DIGITS, "not finite"),
-    "infinite pixel": (with_value("x_test", "f8", np.inf), "x_test", WHOLE_PIXELS, "not finite"),
-    "infinite label": (with_value("y_test", "f4", -np.inf), "y_test", WHOLE_DIGITS, "not finite"),
-    "half a pixel": (with_value("x_train", "f4", 0.5), "x_train", WHOLE_PIXELS, "found 0.5"),
-    "half a label": (with_value("y_train", "f8", 3.5), "y_train", WHOLE_DIGITS, "found 3.5"),
-    "pixels from 0 to 1": (changed("x_train", lambda x: x / 255), "x_train", WHOLE_PIXELS, "found 0."),
-    "pixel of 256": (with_value("x_train", "i2", 256), "x_train", WHOLE_PIXELS, "found 0 to 256"),
-    "pixel of 256.0": (with_value("x_test", "f4", 256), "x_test", WHOLE_PIXELS, "to 256.0"),
-    "pixel of -1": (with_value("x_test", "i8", -1), "x_test", WHOLE_PIXELS, "found -1 to 255"),
-    "label of 10": (with_value("y_train", "u1", 10), "y_train", WHOLE_DIGITS, "found 0 to 10"),
-    "label of 255": (with_value("y_test", "u1", 255), "y_test", WHOLE_DIGITS, "found 0 to 255"),
-    "label of -1": (with_value("y_test", "f8", -1), "y_test", WHOLE_DIGITS, "found -1.0 to 9.0"),
-    "no images": (without("x_test"), "x_test", "has no", "expected x_train, y_train, x_test, y_test"),
-    "unlabelled": (without("y_train"), "y_train", "has no", "expected x_train, y_train, x_test, y_test"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_npz_file_is_refused_in_one_line_that_names_the_part(small, tmp_path, fault):
-    change, part, *says = FAULTS[fault]
-    message = refusal(npz_file(tmp_path / "faulty.npz", change(small)))
-    for words in (part, *says):
-        assert words in message
-
-
-def nothing(parts):
-    return {name: part[:0] for name, part in parts.items()}
-
-
-def one_class(parts):
-    return {name: np.full_like(part, 3) if name[0] == "y" else part for name, part in parts.items()}
-
-
-@pytest.mark.parametrize(("change", "found"), [(nothing, 0), (one_class, 1)])
-@pytest.mark.parametrize("write", [npz_file, idx_folder, mat_file])
-def test_fewer_than_two_classes_are_refused(small, tmp_path, write, change, found):
-    suffix = {npz_file: ".npz", idx_folder: "", mat_file: ".mat"}[write]
-    message = refusal(write(tmp_path / f"poor{suffix}", change(small)))
-    assert f"expected images of at least two classes, found {found}" in message
-
-
 def test_an_npz_file_that_is_something_else_is_refused(small, tmp_path):
     source = tmp_path / "false.npz"
     np.save(tmp_path / "array.npy", small["x_train"])
@@ -454,7 +318,7 @@ def test_an_npz_file_that_is_something_else_is_refused(small, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"digits", b"PK\5\6" + bytes(18)])
 def test_an_npz_file_with_something_else_for_an_array_is_refused(small, tmp_path, content):
-    source = npz_file(tmp_path / "false.npz", without("x_test")(small))
+    source = npz_file(tmp_path / "false.npz", {name: part for name, part in small.items() if name != "x_test"})
     with zipfile.ZipFile(source, "a") as archive:
         archive.writestr("x_test.npy", content)
     assert "not a whole .npz file of plain arrays" in refusal(source)
@@ -491,85 +355,6 @@ def test_nothing_is_ever_unpickled(small, tmp_path):
     assert trap.exists()
 
 
-def replaced(name, change):
-    """A fault of an IDX folder: `change` makes the bytes of a file out of those it has."""
-
-    def fault(folder):
-        (folder / name).write_bytes(change((folder / name).read_bytes()))
-
-    return fault
-
-
-def images_and_labels_swapped(folder):
-    (folder / IMAGES).rename(folder / "images")
-    (folder / LABELS).rename(folder / IMAGES)
-    (folder / "images").rename(folder / LABELS)
-
-
-def only_labels_packed_with(pack):
-    def fault(folder):
-        (folder / f"{LABELS}.gz").write_bytes(pack((folder / LABELS).read_bytes()))
-        (folder / LABELS).unlink()
-
-    return fault
-
-
-def a_folder_for_labels(folder):
-    (folder / LABELS).unlink()
-    (folder / LABELS).mkdir()
-
-
-# A fault of the folder, the file that the message names, and what it says of it.
-IDX_FAULTS = {
-    "images and labels swapped": (images_and_labels_swapped, IMAGES, "expected IDX images", "0x0803", "0x0801"),
-    "labels twice": (replaced(IMAGES, lambda _: idx(np.arange(120))), IMAGES, "expected IDX images", "0x0801"),
-    "images twice": (replaced(LABELS, lambda _: idx(np.ones((9, 28, 28)))), LABELS, "expected IDX labels", "0x0803"),
-    "four dimensions": (replaced(IMAGES, lambda _: idx(np.ones((9, 28, 28, 1)))), IMAGES, "0x0803", "0x0804"),
-    "signed bytes": (replaced(IMAGES, lambda b: b"\0\0\x09\3" + b[4:]), IMAGES, "expected IDX images", "0x0903"),
-    "other bytes": (replaced(IMAGES, lambda _: b"digits" * 9), IMAGES, "expected IDX images", "0x64696769"),
-    "packed, but not named so": (replaced(IMAGES, gzip.compress), IMAGES, "expected IDX images", "0x1f8b"),
-    "27 x 28": (replaced(IMAGES, lambda _: idx(np.ones((120, 27, 28)))), IMAGES, "28 x 28", "[120, 27, 28]"),
-    "an image short": (replaced(IMAGES, lambda _: idx(np.ones((119, 28, 28)))), LABELS, "119 labels", "[120]"),
-    "a label short": (replaced(LABELS, lambda _: idx(np.arange(119) % 10)), LABELS, "120 labels", "[119]"),
-    "label of 10": (replaced(LABELS, lambda b: b[:-1] + b"\n"), LABELS, WHOLE_DIGITS, "found 0 to 10"),
-    "trailing byte": (replaced(IMAGES, lambda b: b + b"\0"), IMAGES, "expected 94080 bytes", "found 94081"),
-    "trailing label": (replaced(LABELS, lambda b: b + b"\0"), LABELS, "expected 120 bytes", "found 121"),
-    "more rows than bytes": (replaced(LABELS, lambda b: b[:4] + b"\xff" * 4 + b[8:]), LABELS, "expected 4294967295"),
-    "no images": (lambda folder: (folder / IMAGES).unlink(), "", f"has no {IMAGES} or {IMAGES}.gz"),
-    "unlabelled": (lambda folder: (folder / LABELS).unlink(), "", f"has no {LABELS} or {LABELS}.gz"),
-    "folder for a file": (a_folder_for_labels, LABELS, "Is a directory"),
-    "not packed, but named so": (only_labels_packed_with(bytes), f"{LABELS}.gz", "not a whole gzip file"),
-    "packed twice": (
-        only_labels_packed_with(lambda b: gzip.compress(gzip.compress(b))),
-        f"{LABELS}.gz",
-        "expected IDX labels",
-        "found 0x1f8b",
-    ),
-    "trailing bytes after the packed ones": (
-        only_labels_packed_with(lambda b: gzip.compress(b) + b"more"),
-        f"{LABELS}.gz",
-        "not a whole gzip file",
-    ),
-    "trailing label, packed": (
-        only_labels_packed_with(lambda b: gzip.compress(b + b"\1")),
-        f"{LABELS}.gz",
-        "expected 120 bytes",
-        "found 121",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", IDX_FAULTS)
-def test_a_faulty_idx_file_is_refused_in_one_line_that_names_it(small, tmp_path, fault):
-    change, name, *says = IDX_FAULTS[fault]
-    folder = idx_folder(tmp_path / "faulty", small)
-    change(folder)
-    message = refusal(folder)
-    assert message.startswith(f"{folder / name}: ")
-    for words in says:
-        assert words in message
-
-
 def test_an_idx_header_cut_short_is_not_blamed_on_its_magic_number(small, tmp_path):
     folder = idx_folder(tmp_path / "short", small)
     for name, length in ((LABELS, 7), (LABELS, 4), (LABELS, 0), (IMAGES, 15), (IMAGES, 4)):  # images are read first
@@ -577,56 +362,6 @@ def test_an_idx_header_cut_short_is_not_blamed_on_its_magic_number(small, tmp_pa
         message = refusal(folder)
         assert str(folder / name) in message
         assert f"found {length} bytes" in message and "magic" not in message
-
-
-def test_an_empty_folder_is_refused(tmp_path):
-    assert f"has no {IMAGES} or {IMAGES}.gz" in refusal(tmp_path)
-
-
-def of_data(change):
-    return lambda data, target: {"data": change(data.T)}
-
-
-def of_label(change):
-    return lambda data, target: {"label": change(target[None])}
-
-
-def mat_value(name, dtype, value):
-    change = with_value(name, dtype, value)
-    return {"data": of_data, "label": of_label}[name](lambda array: change({name: array})[name])
-
-
-# A fault of data [784, rows] and label [1, rows], the name in the message, and what it says of it.
-MAT_FAULTS = {
-    "images in rows": (of_data(np.transpose), "data", "784", "[160, 784]"),
-    "783 pixels": (of_data(lambda x: x[1:]), "data", "784", "[783, 160]"),
-    "an image short": (of_data(lambda x: x[:, 1:]), "label", "expected 159 labels", "[160]"),
-    "a label short": (of_label(lambda y: y[:, 1:]), "label", "expected 160 labels", "[159]"),
-    "labels in a column": (of_label(np.transpose), "label", "expected shape [1, rows]", "[160, 1]"),
-    "images with a shape": (of_data(lambda x: x.reshape(28, 28, -1)), "data", "784", "[28, 28, 160]"),
-    "complex pixels": (of_data(lambda x: x + 1j), "data", "complex"),
-    "text": (of_data(lambda _: "digits"), "data"),
-    "cells": (of_data(lambda x: np.array([[0, "digit"]], object)), "data"),
-    "struct": (of_data(lambda x: {"digits": 1}), "data"),
-    "NaN pixel": (mat_value("data", "f8", np.nan), "data", WHOLE_PIXELS, "not finite"),
-    "infinite label": (mat_value("label", "f8", np.inf), "label", WHOLE_DIGITS, "not finite"),
-    "half a pixel": (mat_value("data", "f4", 0.5), "data", WHOLE_PIXELS, "found 0.5"),
-    "half a label": (mat_value("label", "f8", 0.5), "label", WHOLE_DIGITS, "found 0.5"),
-    "pixel of 256": (mat_value("data", "i2", 256), "data", WHOLE_PIXELS, "found 0 to 256"),
-    "pixel of -1": (mat_value("data", "i2", -1), "data", WHOLE_PIXELS, "found -1 to 255"),
-    "label of 10": (mat_value("label", "f8", 10), "label", WHOLE_DIGITS, "found 0.0 to 10.0"),
-    "label of -1": (mat_value("label", "i1", -1), "label", WHOLE_DIGITS, "found -1 to 9"),
-}
-
-
-@pytest.mark.parametrize("fault", MAT_FAULTS)
-def test_a_faulty_mat_file_is_refused_in_one_line_that_names_the_variable(small, tmp_path, fault):
-    change, name, *says = MAT_FAULTS[fault]
-    source = mat_file(tmp_path / "faulty.mat", small, **change(*in_original_order(small)))
-    message = refusal(source)
-    assert name in message.removeprefix(str(source))
-    for words in says:
-        assert words in message
 
 
 @pytest.mark.parametrize("name", ["data", "label"])
@@ -717,26 +452,6 @@ def test_a_damaged_npz_file_is_never_taken_for_other_digits(tmp_path, save):
     assert refused > len(content) / 2
 
 
-@pytest.mark.parametrize("name", ["digits", "digits.npz", "digits.mat", "digits.gz"])
-def test_a_path_that_does_not_exist_is_refused(tmp_path, name):
-    assert "no such file" in refusal(tmp_path / name).lower()
-
-
-@pytest.mark.parametrize("name", ["digits.npy", "digits.csv", "digits.gz", IMAGES])
-def test_a_file_of_another_kind_is_refused(small, tmp_path, name):
-    source = npz_file(tmp_path / "digits.npz", small).rename(tmp_path / name)
-    assert "expected a folder of IDX files, an .npz file or a .mat file" in refusal(source)
-
-
-@pytest.mark.parametrize("suffix", ["", ".npz", ".mat"])
-def test_a_name_that_no_file_can_have_is_refused(suffix):
-    refusal("x" * 5000 + suffix)
-
-
-def test_a_misspelt_source_is_told_which_there_are():
-    assert "expected embedded, openml or a path" in refusal("embeded")
-
-
 # Data that memory does not hold.
 
 
@@ -769,13 +484,13 @@ def test_they_are_split_and_trained_on_as_if_they_were_held(monkeypatch, too_man
         return [train(build_graph(config, splits), splits, engine=engine).train_loss for engine in ENGINES]
 
     held = losses()
-    monkeypatch.setattr(mnist_module, "free_memory", lambda: 100_000)
-    monkeypatch.setattr("bn_graph.in_graph.free_memory", lambda: 100_000)
+    monkeypatch.setattr(mnist_module, "free_memory", lambda: 150_000)
+    monkeypatch.setattr("bn_graph.in_graph.free_memory", lambda: 150_000)
     assert losses() == held
     assert held[0] == held[1]
 
 
-@pytest.mark.parametrize("layout", ["npz", "IDX", "mat"])
+@pytest.mark.parametrize("layout", ["npz", "IDX", "mat", "packed mat"])
 def test_other_files_that_memory_does_not_hold_are_refused_before_they_are_read(
     little_memory, too_many, tmp_path, layout
 ):
@@ -783,6 +498,11 @@ def test_other_files_that_memory_does_not_hold_are_refused_before_they_are_read(
         source = npz_file(tmp_path / "large.npz", too_many, np.savez_compressed)
     elif layout == "mat":
         source = mat_file(tmp_path / "large.mat", too_many)
+    elif layout == "packed mat":  # what is in the file would fit
+        source = tmp_path / "large.mat"
+        empty = {"data": np.zeros((784, 300), np.uint8), "label": np.arange(300.0)[None] % 10}
+        savemat(source, empty, do_compression=True)
+        assert source.stat().st_size < 10_000
     else:
         source = idx_folder(tmp_path / "large", too_many, packed=IDX_FILES)
     assert "GB of memory" in refusal(source) and "are free" in refusal(source)
