@@ -17,6 +17,7 @@ setup(
     },
     scripts=[
         "scripts/run_tutorial.py",
+        "scripts/run_cluster.py",
         "scripts/compare_with_notebook.py",
         "scripts/export_model.py",
         "scripts/audit_graph.py",

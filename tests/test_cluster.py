@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT, run
 
 from bn_graph import NOTEBOOK, PAGE, InputError, TrainingRecord
-from bn_graph.tf_config import cluster_of
+from bn_graph.tf_config import Task, cluster_of
 
 TASKS = {"chief": ["a:1"], "worker": ["b:2", "c:3"], "ps": ["d:4"]}
 LONGEST = 120  # seconds that a test waits for a process
@@ -158,7 +158,7 @@ class Processes:
 
     def wait_for(self, name, text):
         """Waits until the process has printed the text."""
-        self._until(lambda: any(text in line for line in self.printed[name]), f"{name} to print {text!r}")
+        self.until(lambda: any(text in line for line in self.printed[name]), f"{name} to print {text!r}")
 
     def kill(self, name):
         self.running[name].send_signal(signal.SIGKILL)
@@ -166,7 +166,7 @@ class Processes:
 
     def end(self):
         """Waits until all have ended by themselves. Returns their exit codes by name."""
-        self._until(lambda: all(process.poll() is not None for process in self.running.values()), "all to end")
+        self.until(lambda: all(process.poll() is not None for process in self.running.values()), "all to end")
         return {name: process.returncode for name, process in self.running.items()}
 
     def all_printed(self):
@@ -178,7 +178,7 @@ class Processes:
             for line in process.stdout:
                 lines.append(line)
 
-    def _until(self, come, what):
+    def until(self, come, what):
         late = time.monotonic() + LONGEST
         while not come():
             assert time.monotonic() < late, f"waited {LONGEST} s for {what}; printed:\n{self.all_printed()}"
@@ -278,22 +278,23 @@ def test_an_asynchronous_cluster_learns_as_one_process_does_though_a_worker_is_k
     splits = split(mnist)
     alone = train(build_graph(config, splits), splits)
     options = ["--seed", 1, "--steps", 500, "--hidden-size", 32, "--record", "record.json"]
+    options += ["--eval-every", 5, "--print-every", 50]
     with Processes(tmp_path, *options) as processes:
         processes.start_all()
         processes.wait_for("chief 0", "Epoch: 0:")
         processes.running["chief 0"].send_signal(signal.SIGSTOP)  # the worker is not there yet
         processes.wait_for("worker 0", "joined after ")
         processes.running["chief 0"].send_signal(signal.SIGCONT)
-        processes.wait_for("chief 0", "Epoch: 200:")
+        processes.wait_for("chief 0", "Epoch: 300:")
         processes.kill("worker 0")
         codes = processes.end()
         assert codes == {"chief 0": 0, "worker 0": -9, "ps 0": 0}, processes.all_printed()
         assert processes.all_printed().count("Epoch: ") == 10  # the chief's
     record = TrainingRecord.load(tmp_path / "record.json")
     assert record.engine == "cluster, 2 replicas, asynchronous"
-    assert len(record.train_loss) == 500 and record.valid_step == list(range(0, 500, 50))
+    assert len(record.train_loss) == 500 and record.valid_step == list(range(0, 500, 5))
     by_others = np.isnan(record.train_loss)
-    assert by_others[:200].any() and not by_others[400:].any()
+    assert by_others[:300].any() and not by_others[450:].any()
     assert not by_others[record.valid_step].any()
     assert record.test_accuracy > alone.test_accuracy - 0.01
 
@@ -316,12 +317,11 @@ def test_a_synchronous_step_that_misses_a_worker_ends_with_its_name_and_nobody_h
 
 def test_a_server_is_reached_at_its_own_address_only_and_two_cannot_have_it(tmp_path):
     from bn_graph.narrow import local_addresses
-    from bn_graph.tf_config import Task
 
     with Processes(tmp_path) as processes:
         address = processes.cluster["ps"][0]
         processes.start("ps")
-        processes._until(lambda: Task("ps", 0, address).answers(), "the server to listen")
+        processes.until(lambda: Task("ps", 0, address).answers(), "the server to listen")
         port = address.partition(":")[2]
         others = {"127.0.0.2", "::1", *(found[4][0] for found in socket.getaddrinfo(socket.gethostname(), 1))}
         for host in others - {"127.0.0.1"}:
