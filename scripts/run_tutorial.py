@@ -151,9 +151,9 @@ def train_alone(arguments, config, splits, note, **how):
     def start(session):
         if arguments.restore:
             missing = restore_original_checkpoint(tutorial, session, arguments.restore)
-            if missing:
+            if missing and not arguments.quiet:
                 several = f"{missing[0]} and {len(missing) - 1} others start" if missing[1:] else f"{missing[0]} starts"
-                note(f"{arguments.restore}: {several} afresh: not in the checkpoint")
+                print(f"{arguments.restore}: {several} afresh: not in the checkpoint", file=sys.stderr)
 
     tutorial = build_graph(config, splits)
     summaries = None
