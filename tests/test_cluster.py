@@ -300,7 +300,7 @@ def test_an_asynchronous_cluster_learns_as_one_process_does_though_a_worker_is_k
 
 
 def test_a_synchronous_step_that_misses_a_worker_ends_with_its_name_and_nobody_hangs(tmp_path):
-    options = ["--sync", "--hidden-size", 8, *ONE_TOWER, "--patience", 8]
+    options = ["--sync", "--hidden-size", 8, *ONE_TOWER, "--patience", 12]
     with Processes(tmp_path, *options, workers=3) as processes:
         processes.start("ps")
         processes.start("chief")
@@ -310,9 +310,9 @@ def test_a_synchronous_step_that_misses_a_worker_ends_with_its_name_and_nobody_h
         assert codes == {"ps 0": 1, "chief 0": 1, "worker 1": 2}, processes.all_printed()
         (line,) = processes.printed["worker 1"]
         assert line.endswith("hidden_size is 16 here and 8 at the chief\n")
-        assert f"gave up after 8 s: {missing}" in processes.printed["chief 0"][-1]
+        assert f"gave up after 12 s: {missing}" in processes.printed["chief 0"][-1]
         (line,) = processes.printed["ps 0"]
-        assert "gave up after 8 s: chief 0 (" in line
+        assert "gave up after 12 s: chief 0 (" in line
 
 
 def test_a_server_is_reached_at_its_own_address_only_and_two_cannot_have_it(tmp_path):

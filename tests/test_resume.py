@@ -82,11 +82,11 @@ def without_the_last(folder):
 @pytest.mark.parametrize("is_training", IS_TRAINING)
 @pytest.mark.parametrize("updates", UPDATES)
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits_in_either_engine(splits, tmp_path, updates, is_training):
-    config = dataclasses.replace(PAGE, updates=updates, is_training=is_training, **QUICK)
+    config = dataclasses.replace(PAGE, updates=updates, is_training=is_training, **QUICK | {"steps": 30})
     uninterrupted = trained(config, splits)
     for first, second in (ENGINES, ENGINES[::-1]):
-        stopped, _, _ = trained(config, splits, tmp_path / first, first, stop_after=6)
-        assert 0 < len(stopped.train_loss) < 40 and stopped.test_accuracy is None
+        stopped, _, _ = trained(config, splits, tmp_path / first, first, stop_after=5)
+        assert 0 < len(stopped.train_loss) < 30 and stopped.test_accuracy is None
         resumed = trained(config, splits, tmp_path / first, second)
         assert_the_same(resumed, uninterrupted)
         assert resumed[0].engine == second
