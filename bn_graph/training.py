@@ -151,7 +151,7 @@ class SessionLoop:
         Moves dropout's random stream on as so many steps do.
 
         TensorFlow 1 does not save where a random op stands; its stream begins anew with each session. So the masks are
-        drawn and thrown away, which takes a tenth of what training takes. (Those of the evaluations need no such care:
+        drawn and thrown away, which takes an eighth of what training takes. (Those of the evaluations need no such care:
         with keep_prob 1 every mask keeps everything.)
         """
         if not steps:
