@@ -148,11 +148,9 @@ class SessionLoop:
     def begin(self, steps):
         """Called when the variables have the values that they have after so many steps, before the first one.
 
-        Moves dropout's random stream on as so many steps do.
-
-        TensorFlow 1 does not save where a random op stands; its stream begins anew with each session. So the masks are
-        drawn and thrown away, which takes an eighth of what training takes. (Those of the evaluations need no such care:
-        with keep_prob 1 every mask keeps everything.)
+        Moves dropout's random stream on as so many steps do. TensorFlow 1 does not save where a random op stands; its
+        stream begins anew with each session. So the masks are drawn and thrown away, which takes an eighth of what
+        training takes. (Those of the evaluations need no such care: with keep_prob 1 every mask keeps everything.)
         """
         if not steps:
             return
