@@ -159,8 +159,8 @@ class CheckpointFolder:
             _write_variables(unfinished / _VARIABLES, values)
             checksums = {name: _sha256((unfinished / name).read_bytes()) for name in _FILES}
             state = {"format": _FORMAT, "data": self._data, "files": checksums, "record": record.to_object()}
-            text = json.dumps({"sha256": _sha256(_text(state)), "state": state}, allow_nan=False)
-            (unfinished / _STATE).write_text(text, encoding="utf-8")
+            text = _text(state)
+            (unfinished / _STATE).write_bytes(b'{"sha256": "%s", "state": %s}' % (_sha256(text).encode(), text))
             for name in (*_FILES, _STATE, "."):
                 _sync(unfinished / name)
             if folder.exists():

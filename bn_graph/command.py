@@ -1,6 +1,7 @@
 """What the commands in scripts/ share: one clear line for a user's mistake, no noise from TensorFlow."""
 
 import argparse
+import ctypes
 import errno
 import io
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from bn_graph.config import InputError, one_line
 
 FORCE = {"action": "store_true", "default": False, "help": "replace files that bn_graph did not write"}
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -100,6 +102,12 @@ class Signals:
     def _note(self, number, frame):
         self.number = number
         self.__exit__()
+
+
+def dies_with_us():
+    """Called in a new child: on Linux it is killed when we end, however we do. Elsewhere only if we can still do it."""
+    if _LIBC:
+        _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def import_tensorflow():

@@ -9,7 +9,6 @@ python scripts/benchmark.py cluster         # clusters on the loopback beside on
 """
 
 import contextlib
-import ctypes
 import importlib.metadata
 import itertools
 import json
@@ -25,7 +24,7 @@ import threading
 import time
 from pathlib import Path
 
-from bn_graph.command import FORCE, Parser, check_output, import_tensorflow, run
+from bn_graph.command import FORCE, Parser, check_output, dies_with_us, import_tensorflow, run
 from bn_graph.config import NOTEBOOK, InputError
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -34,7 +33,6 @@ BLOCK = NOTEBOOK.eval_every  # steps between two validations
 TIMEOUT = 600  # seconds, for one process
 BAND = 0.02  # how far below the original's validation accuracy a system may end
 AUDIT_REPEATS = 5
-LIBC = ctypes.CDLL(None)
 
 SYSTEMS = {  # in the order of their turns, and what they are called
     "in_graph": "this port, engine in_graph",
@@ -71,12 +69,6 @@ class Failed(Exception):
 
 
 # One process.
-
-
-def dies_with_us():
-    """Called in a new child: on Linux it is killed when we end, however we do. Elsewhere only if we can still do it."""
-    if sys.platform == "linux":
-        LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def measure(command, timeout=TIMEOUT):
@@ -604,7 +596,6 @@ def command(arguments):
         if draw is None:
             raise InputError(f"--plot: there is no picture of {arguments.what}")
         check_output(arguments.plot, ".png", is_our_picture, arguments.force)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a child is ended with us
 
     about = machine()
     print(", ".join(f"{name} {version}" for name, version in about["versions"].items()))

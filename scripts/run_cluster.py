@@ -6,10 +6,8 @@ python scripts/run_cluster.py --workers 2 --ps 1 --sync --steps 200 --seed 1
 """
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,13 +16,12 @@ from pathlib import Path
 
 import run_tutorial
 
-from bn_graph.command import Parser, run
+from bn_graph.command import Parser, dies_with_us, run
 from bn_graph.config import InputError
 
 HOST = "127.0.0.1"
 MOST = 64  # processes of a kind
 FAREWELL = 20  # seconds in which a process ends by itself, before it is killed
-LIBC = ctypes.CDLL(None)
 
 own = Parser(add_help=False)
 option = own.add_argument
@@ -84,12 +81,6 @@ def started(jobs, job, index, options):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def dies_with_us():
-    """Called in a new child: on Linux it is killed when we end, however we do."""
-    if sys.platform == "linux":
-        LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def relay(name, lines):
