@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -11,9 +11,10 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT AND CC-BY-SA-3.0",
-    packages=["bn_graph"],
+    packages=find_packages(include=["bn_graph", "bn_graph.*"]),
     package_data={
-        "bn_graph": ["data/*", "report.html", "reference/*.json", "reference/graph/*.meta", "reference/state/*.npz"]
+        "bn_graph": ["data/*"],
+        "bn_graph.comparison": ["report.html", "reference/*.json", "reference/graph/*.meta", "reference/state/*.npz"],
     },
     scripts=[
         "scripts/run_tutorial.py",

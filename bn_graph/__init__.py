@@ -13,12 +13,12 @@ import importlib
 
 import wrapt
 
-_ROOM = {
+_MODULE_OF = {
     "TutorialConfig": "config",
     "PAGE": "config",
     "SCRIPT": "config",
     "NOTEBOOK": "config",
-    "InputError": "config",
+    "InputError": "errors",
     "Mnist": "mnist",
     "load_mnist": "mnist",
     "split": "mnist",
@@ -27,18 +27,18 @@ _ROOM = {
     "build_graph": "graph",
     "train": "training",
     "TrainingRecord": "record",
-    "restore_original_checkpoint": "checkpoint",
-    "export_model": "export",
-    "recording": "compare",
+    "restore_original_checkpoint": "saving.restore",
+    "export_model": "saving.export",
+    "recording": "comparison.recordings",
     "audit_graph": "audit",
 }
-__all__ = list(_ROOM)
+__all__ = list(_MODULE_OF)
 
 
 def __getattr__(name):
-    if name not in _ROOM:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_ROOM[name]}"), name)
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     return value
 
 

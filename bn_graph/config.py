@@ -8,6 +8,8 @@
 import dataclasses
 import numbers
 
+from bn_graph.errors import InputError
+
 EDITIONS = ("page", "script", "notebook")
 UPDATES = ("control_dependencies", "in_place", "collected")
 IS_TRAINING = ("bool", "placeholder")
@@ -15,20 +17,6 @@ SPLITS = ("stratified", "original")
 ENGINES = ("session", "in_graph")
 LARGEST_SEED = 2**31 - 2  # TensorFlow takes seeds modulo 2**31 - 1: a larger one would be another's twin
 LARGEST_NUMBER = 2**31 - 1  # the tutorial's global step is an int32
-_LONGEST_LINE = 1000
-
-
-class InputError(ValueError):
-    """A value or a file that the user gave cannot be used. The message is one line that a user can act on."""
-
-    def __init__(self, message):
-        super().__init__(one_line(message))
-
-
-def one_line(text):
-    """The text as one line that can be printed: paths, and names in files, hold whatever characters they like."""
-    text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE // 2]} ... {text[-_LONGEST_LINE // 2 :]}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,3 +87,7 @@ def check_whole(name, value, least, most=LARGEST_NUMBER):
 PAGE = TutorialConfig()
 SCRIPT = TutorialConfig(edition="script", updates="in_place")
 NOTEBOOK = TutorialConfig(edition="notebook", updates="in_place", scale=True, print_every=100)
+
+NUM_FEATURES = 28 * 28
+
+NUM_CLASSES = 10

@@ -2,8 +2,10 @@
 
 import os
 import stat
+import tempfile
+from pathlib import Path
 
-from bn_graph.config import InputError
+from bn_graph.errors import InputError
 
 
 def open_file(path):
@@ -28,3 +30,29 @@ def check_utf8(path):
         os.path.realpath(path).encode()
     except UnicodeEncodeError:
         raise InputError(f"{path}: cannot be written: TensorFlow takes only names in UTF-8") from None
+
+
+def write_whole(path, content):
+    """Writes the bytes `content` to the file `path`, replacing it, whole or not at all. Raises OSError, which names it.
+
+    Where `path` is a link, what it leads to is written, as everywhere.
+    """
+    place = Path(os.path.realpath(path))
+    try:
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".bn_graph.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, place)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:  # a full disk names no file, and the others the temporary one
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _umask():
+    umask = os.umask(0)  # there is no way to ask without setting it
+    os.umask(umask)
+    return umask

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bn_graph.config import LARGEST_SEED, InputError
+from bn_graph.config import LARGEST_SEED
+from bn_graph.errors import InputError
 from bn_graph.layers import batch_norm, initialize
-from bn_graph.mnist import check_memory
+from bn_graph.memory import check_memory
 from bn_graph.tf1 import tf
 
 # In TensorFlow 1 the position of a random op in the graph was its seed. These are the ones that TF 0.12.1 gave to the
@@ -85,15 +86,15 @@ class TutorialGraph:
         return feed
 
 
-def build_graph(config, splits, placed=contextlib.nullcontext, distributed=None):
+def build_graph(config, splits, device_scope=contextlib.nullcontext, wrap_optimizer=None):
     """Builds the tutorial's graph in a `tf.Graph` of its own and returns it as a `TutorialGraph`.
 
     Args:
         config: `TutorialConfig`. Where it has no seed, one is drawn.
         splits: `Splits`. The sets for validation and test are fed, in `valid_feed` and `test_feed`. The tutorial has
             them as constants of the graph: the same numbers, and 60 MB that its optimizer takes two seconds over.
-        placed: called in the graph; returns the context in which the ops are made, such as `tf.device("/cpu:0")`.
-        distributed: a function from optimizer to optimizer, which wraps it in another one; None: as it is.
+        device_scope: called in the graph; returns the context in which the ops are made, such as `tf.device("/cpu:0")`.
+        wrap_optimizer: a function from optimizer to optimizer, which wraps it in another one; None: as it is.
 
     Raises `InputError` where a batch is not smaller than the training set, or where the free memory does not hold so
     many hidden units.
@@ -110,7 +111,7 @@ def build_graph(config, splits, placed=contextlib.nullcontext, distributed=None)
     one_tower = config.is_training == "placeholder"
 
     graph = tf.Graph()
-    with graph.as_default(), placed():
+    with graph.as_default(), device_scope():
         tf.set_random_seed(config.seed)
 
         # prepare input tensors
@@ -154,8 +155,8 @@ def build_graph(config, splits, placed=contextlib.nullcontext, distributed=None)
         )
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS) if config.updates == "control_dependencies" else []
         optimizer = tf.train.AdamOptimizer(learning_rate)
-        if distributed:
-            optimizer = distributed(optimizer)
+        if wrap_optimizer:
+            optimizer = wrap_optimizer(optimizer)
         with tf.control_dependencies(updates):
             train_op = optimizer.minimize(train_loss, global_step=global_step)
         init_op = tf.global_variables_initializer()

@@ -5,47 +5,41 @@ numpy and scikit-learn only; psutil says how much memory is free. Every source g
 10 000 sorted by digit.
 """
 
-import gzip
 import hashlib
-import math
 import os
-import struct
-import warnings
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from bn_graph.config import SPLITS, InputError
+from bn_graph.config import NUM_CLASSES, NUM_FEATURES, SPLITS
+from bn_graph.errors import InputError
 from bn_graph.files import open_file
-
-NUM_FEATURES = 28 * 28
-NUM_CLASSES = 10
+from bn_graph.formats.idx import _idx_folder
+from bn_graph.formats.matlab import _mat
+from bn_graph.formats.npz import _npz
+from bn_graph.formats.openml import _openml
 
 _DATA = Path(__file__).parent / "data"
 _EMBEDDED = _DATA / "mnist.npz"
 _EMBEDDED_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
 _ROWS_AT_ONCE = 10_000  # read from images that memory need not hold
-_PARTS = ("x_train", "y_train", "x_test", "y_test")
-_IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
-class Rows:
-    """Rows of images, to be read like an ndarray [rows, 784]. They are gathered when they are asked for.
+class LazyRows:
+    """LazyRows of images, to be read like an ndarray [rows, 784]. They are gathered when they are asked for.
 
     An index of any kind that numpy knows gives an ndarray; np.asarray gives them all. Until then nothing is copied, so
     that the float32 images of a training set, four times its pixels, are never in memory together.
 
     Args:
-        images: uint8 [any, 784], or `Rows`; or a list of uint8 arrays that count as one behind the other.
+        images: uint8 [any, 784], or `LazyRows`; or a list of uint8 arrays that count as one behind the other.
         rows: int64 [rows], which of them these are, in this order.
         dtype: what the pixels, 0 to 255, are given out as.
     """
 
     def __init__(self, images, rows, dtype):
-        if isinstance(images, Rows):
+        if isinstance(images, LazyRows):
             images, rows = images._parts, images._rows[rows]
         self._parts = images if isinstance(images, list) else [images]
         self._rows = rows
@@ -82,7 +76,7 @@ class Rows:
 class Mnist(NamedTuple):
     """Digits in the order of 'MNIST original'."""
 
-    data: np.ndarray  # uint8 [70000, 784]: pixels 0 to 255; `Rows` where memory does not hold them
+    data: np.ndarray  # uint8 [70000, 784]: pixels 0 to 255; `LazyRows` where memory does not hold them
     target: np.ndarray  # float64 [70000]: the digit, 0.0 to 9.0
     source: str  # what `load_mnist` was asked for
 
@@ -93,16 +87,16 @@ class Splits(NamedTuple):
     Each X may be an ndarray as well, for those who replace it.
     """
 
-    train_X: Rows
+    train_X: LazyRows
     train_y: np.ndarray
-    valid_X: Rows
+    valid_X: LazyRows
     valid_y: np.ndarray
-    test_X: Rows
+    test_X: LazyRows
     test_y: np.ndarray
     train_rows: np.ndarray  # int64: which rows of `Mnist` these are, in this order
     valid_rows: np.ndarray
     test_rows: np.ndarray
-    how: str  # stratified or original
+    split: str  # stratified or original
     source: str  # of the digits, as in `Mnist`
 
     def sha256(self):
@@ -112,7 +106,9 @@ class Splits(NamedTuple):
             digest.update(str(values.shape).encode())
             for start in range(0, len(values), _ROWS_AT_ONCE):
                 some = slice(start, start + _ROWS_AT_ONCE)
-                digest.update(np.ascontiguousarray(values.pixels(some) if isinstance(values, Rows) else values[some]))
+                digest.update(
+                    np.ascontiguousarray(values.pixels(some) if isinstance(values, LazyRows) else values[some])
+                )
         return digest.hexdigest()
 
 
@@ -182,16 +178,16 @@ def split(mnist, how="stratified", valid_size=10000, test_size=10000):
         raise InputError(f"{mnist.source}: cannot be split: {error}") from None
     train_rows, test_rows = rest[train_rows], rest[test_rows]
     return Splits(
-        train_X=Rows(mnist.data, train_rows, np.float32),
+        train_X=LazyRows(mnist.data, train_rows, np.float32),
         train_y=one_hot[train_rows],
-        valid_X=Rows(mnist.data, valid_rows, np.float32),
+        valid_X=LazyRows(mnist.data, valid_rows, np.float32),
         valid_y=one_hot[valid_rows],
-        test_X=Rows(mnist.data, test_rows, np.float32),
+        test_X=LazyRows(mnist.data, test_rows, np.float32),
         test_y=one_hot[test_rows],
         train_rows=train_rows,
         valid_rows=valid_rows,
         test_rows=test_rows,
-        how=how,
+        split=how,
         source=mnist.source,
     )
 
@@ -271,236 +267,19 @@ def _approximate_mode(class_counts, n_draws, rng):
 # The sources. Each gives (images, labels) of the training part, then of the test part.
 
 
-def free_memory():
-    """Bytes."""
-    import psutil
-
-    return psutil.virtual_memory().available
-
-
-def check_memory(name, size, what):
-    """Raises `InputError`, "`name`: `what` ... GB of memory", where `size` bytes are not free."""
-    free = free_memory()
-    if size > free:
-        raise InputError(f"{name}: {what} {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
-
-
-_TWICE = "(a folder of plain IDX files needs less) it is held as it was read and in its order, which takes"
-_BYTES_OF_A_ROW = 200  # what its labels, its one-hot labels and its places in the sets take
-
-
 def _in_original_order(train_images, train_labels, test_images, test_labels):
     train, test = np.argsort(train_labels, kind="stable"), np.argsort(test_labels, kind="stable")
-    data = Rows([train_images, test_images], np.concatenate([train, len(train) + test]), np.uint8)
+    data = LazyRows([train_images, test_images], np.concatenate([train, len(train) + test]), np.uint8)
     held = not (isinstance(train_images, np.memmap) or isinstance(test_images, np.memmap))
     return np.asarray(data) if held else data, np.concatenate([train_labels[train], test_labels[test]])
 
 
-def _npz(path):
-    try:
-        with open_file(path) as file, zipfile.ZipFile(file) as archive:
-            names = [f"{name}.npy" for name in _PARTS]
-            missing = [name for name in names if name not in archive.namelist()]
-            if missing:
-                raise InputError(f"{path}: has no {missing[0][:-4]}; expected {', '.join(_PARTS)}")
-            check_memory(path, 2 * sum(archive.getinfo(name).file_size for name in names), _TWICE)
-            arrays = [_npy(archive, name) for name in names]
-    except InputError:
-        raise
-    except Exception as error:  # the zip and npy readers raise a dozen kinds for broken bytes
-        raise InputError(f"{path}: not a whole .npz file of plain arrays ({_first_line(error)})") from None
-    return _checked(arrays, [f"{path}: {name}" for name in _PARTS])
+def batch_offset(step, batch_size, num_rows):
+    """The first row of the batch of `step`, a number or an array of them."""
+    return (step * batch_size) % (num_rows - batch_size)
 
 
-def _npy(archive, name):
-    with archive.open(name) as file:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it was written by Python 2
-            array = np.lib.format.read_array(file, allow_pickle=False)
-        while file.read(1 << 20):  # to the end, where the checksum is compared; numpy stops where the array ends
-            pass
-    return array
-
-
-def _idx_folder(folder):
-    paths = []
-    for name in _IDX_FILES:
-        found = [path for path in (folder / name, folder / f"{name}.gz") if os.path.exists(path)]
-        if not found:
-            raise InputError(f"{folder}: has no {name} or {name}.gz")
-        paths.append(found[0])
-    arrays = [_idx(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1), strict=True)]
-    rows = sum(map(len, arrays[::2]))
-    check_memory(folder, _BYTES_OF_A_ROW * rows, f"the labels and the order of {rows} rows take")
-    return _checked(arrays, paths)
-
-
-def _idx(path, dimensions):
-    packed = path.suffix == ".gz"
-    header = struct.calcsize(f">{1 + dimensions}I")
-    expected = 0x0800 + dimensions  # unsigned bytes, so many dimensions
-    kind = "images" if dimensions == 3 else "labels"
-    with open_file(path) as plain, gzip.open(plain) if packed else plain as file:
-        try:
-            head = file.read(header)
-        except Exception as error:  # OSError, EOFError or zlib.error
-            raise InputError(f"{path}: not a whole gzip file ({_first_line(error)})") from None
-        magic = int.from_bytes(head[:4], "big")
-        if len(head) >= 4 and magic != expected:
-            raise InputError(f"{path}: expected IDX {kind} (magic number {expected:#06x}), found {magic:#06x}")
-        if len(head) < header:
-            raise InputError(f"{path}: expected IDX {kind}, a header of {header} bytes, found {len(head)} bytes")
-        shape = struct.unpack(f">{dimensions}I", head[4:])
-        size = math.prod(shape)
-        if packed:
-            check_memory(path, 2 * size, _TWICE)
-            try:
-                content = file.read(size)
-                found = len(content)
-                while more := file.read(1 << 20):
-                    found += len(more)
-            except Exception as error:
-                raise InputError(f"{path}: not a whole gzip file ({_first_line(error)})") from None
-        else:
-            found = os.fstat(plain.fileno()).st_size - header
-        if found != size:
-            raise InputError(f"{path}: expected {size} bytes of data {shape}, found {found}")
-        if not packed:
-            if 2 * size > free_memory():
-                return np.memmap(path, np.uint8, "r", header, shape)
-            content = file.read()
-    return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def _mat(path):
-    with open_file(path) as file:
-        check_memory(path, 2 * os.fstat(file.fileno()).st_size, _TWICE)
-        content = file.read()
-    try:
-        arrays = dict(_mat_arrays(path, content))
-    except InputError:
-        raise
-    except (ValueError, struct.error, zlib.error) as error:
-        raise InputError(f"{path}: not a whole MATLAB 5 file ({_first_line(error)})") from None
-    for name, rows in (("data", NUM_FEATURES), ("label", 1)):
-        if name not in arrays:
-            raise InputError(f"{path}: has no {name}; expected data [784, rows] and label [1, rows]")
-        shape = arrays[name].shape
-        if len(shape) != 2 or shape[0] != rows:
-            raise InputError(f"{path}: {name}: expected shape [{rows}, rows], found {list(shape)}")
-    images = _images(arrays["data"].T, f"{path}: data")
-    return images, _labels(arrays["label"][0], len(images), f"{path}: label")
-
-
-# MATLAB 5's types of numbers, https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf. Its files are not read
-# by scipy's loadmat, which a damaged type makes read outside its own table of types, and that ends Python.
-_MAT_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_MAT_MATRIX, _MAT_COMPRESSED = 14, 15
-_MAT_HEADER = [6, 5, 1]  # a matrix begins with flags (uint32), dimensions (int32) and name (int8)
-_MAT_COMPLEX = 0x0800  # one of the flags
-
-
-def _mat_arrays(path, content):
-    """The name and the array of `data` and `label`, if they are there."""
-    order = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}.get(content[124:128])
-    if order is None:
-        raise ValueError("MATLAB 7.3: save it with -v7" if content[124:128] == b"\x00\x02IM" else "no MATLAB 5 header")
-    for kind, variable in _mat_elements(memoryview(content)[128:], order):
-        if kind == _MAT_COMPRESSED:
-            unpacker = zlib.decompressobj()
-            tag = unpacker.decompress(variable, 8)
-            _, size = struct.unpack(f"{order}2I", tag)
-            check_memory(path, 2 * size, _TWICE)  # a small file can hold much
-            unpacked = tag + unpacker.decompress(unpacker.unconsumed_tail, size + 8)
-            if not unpacker.eof:
-                raise ValueError("a packed variable has no end")
-            ((kind, variable),) = _mat_elements(memoryview(unpacked), order)
-        if kind != _MAT_MATRIX:
-            raise ValueError(f"type {kind} where a matrix is expected")
-        elements = list(_mat_elements(variable, order))
-        if [kind for kind, _ in elements[:3]] != _MAT_HEADER:
-            raise ValueError("a variable does not begin with its flags, dimensions and name")
-        flags, dimensions, name = (_mat_numbers(element, order) for element in elements[:3])
-        name = name.tobytes().decode("latin-1")
-        if name not in ("data", "label"):
-            continue
-        if len(elements) < 4 or elements[3][0] not in _MAT_NUMBERS:
-            raise ValueError(f"{name} is no array of numbers")
-        if (flags & _MAT_COMPLEX).any():
-            raise ValueError(f"{name} is complex")
-        numbers = _mat_numbers(elements[3], order)
-        if (dimensions < 0).any() or math.prod(dimensions.tolist()) != len(numbers):
-            raise ValueError(f"{name} has {len(numbers)} numbers, its shape is {dimensions.tolist()}")
-        yield name, numbers.reshape(dimensions, order="F")
-
-
-def _mat_elements(content, order):
-    """The type and the bytes of each element, one after the other."""
-    while content:
-        kind, size = struct.unpack_from(f"{order}2I", content)
-        start, end = 8, 8 + size
-        if kind >> 16:  # four bytes or fewer are in the tag itself
-            kind, size, start, end = kind & 0xFFFF, kind >> 16, 4, 4 + (kind >> 16)
-        if end > (8 if start == 4 else len(content)):
-            raise ValueError(f"an element of {size} bytes, and {len(content) - start} bytes are left")
-        yield kind, content[start:end]
-        content = content[end if kind == _MAT_COMPRESSED else -(-end // 8) * 8 :]
-
-
-def _mat_numbers(element, order):
-    kind, content = element
-    return np.frombuffer(content, order + _MAT_NUMBERS[kind])
-
-
-def _openml():
-    from sklearn.datasets import fetch_openml
-
-    try:
-        bunch = fetch_openml("mnist_784", version=1, as_frame=False, parser="liac-arff")
-        # The labels come as text, '0' to '9'; the rows in LeCun's order, his 60 000 first.
-        images, labels = np.asarray(bunch.data), np.asarray(bunch.target).astype(np.float64)
-    except Exception as error:  # no network, OpenML down, a damaged cache: whatever it is, the user hears which
-        raise InputError(f"openml: mnist_784 could not be fetched ({_first_line(error)})") from None
-    if len(images) != 70000:
-        raise InputError(f"openml: expected 70000 rows of mnist_784, found {len(images)}")
-    arrays = images[:60000], labels[:60000], images[60000:], labels[60000:]
-    return _checked(arrays, [f"openml: {name}" for name in _PARTS])
-
-
-def _checked(arrays, names):
-    train_images = _images(arrays[0], names[0])
-    train_labels = _labels(arrays[1], len(train_images), names[1])
-    test_images = _images(arrays[2], names[2])
-    test_labels = _labels(arrays[3], len(test_images), names[3])
-    return train_images, train_labels, test_images, test_labels
-
-
-def _images(array, name):
-    if array.shape[1:] not in ((28, 28), (NUM_FEATURES,)):
-        raise InputError(f"{name}: expected images of 28 x 28, shape [rows, 28, 28], found {list(array.shape)}")
-    return _whole_numbers(array, 255, name).astype(np.uint8, copy=False).reshape(len(array), NUM_FEATURES)
-
-
-def _labels(array, rows, name):
-    if array.shape != (rows,):
-        raise InputError(f"{name}: expected {rows} labels, one for each image, found shape {list(array.shape)}")
-    return _whole_numbers(array, NUM_CLASSES - 1, name).astype(np.float64)
-
-
-def _whole_numbers(array, largest, name):
-    accepted = f"expected whole numbers from 0 to {largest}"
-    if array.dtype.kind not in "uif":
-        raise InputError(f"{name}: {accepted}, found type {array.dtype}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{name}: {accepted}, found a value that is not finite")
-    if array.size and not (array.dtype == np.uint8 and largest == 255):
-        if array.min() < 0 or array.max() > largest:
-            raise InputError(f"{name}: {accepted}, found {array.min()} to {array.max()}")
-        if array.dtype.kind == "f" and (array != np.floor(array)).any():
-            raise InputError(f"{name}: {accepted}, found {array[array != np.floor(array)][0]}")
-    return array
-
-
-def _first_line(error):
-    line = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return line if len(line) <= 200 else f"{line[:200]} ..."  # zipfile quotes whole damaged headers
+def batch(splits, step, size):
+    """The tutorial's batch: images and one-hot labels."""
+    offset = batch_offset(step, size, len(splits.train_y))
+    return splits.train_X[offset : offset + size], splits.train_y[offset : offset + size]

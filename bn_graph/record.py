@@ -4,14 +4,12 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import sys
-import tempfile
-from pathlib import Path
 
-from bn_graph.config import InputError, TutorialConfig
-from bn_graph.files import open_file
+from bn_graph.config import TutorialConfig
+from bn_graph.errors import InputError
+from bn_graph.files import open_file, write_whole
 
 _PACKAGES = ("tensorflow", "tf-slim", "numpy", "scikit-learn")
 
@@ -150,32 +148,6 @@ class TrainingRecord:
             raise InputError(f"{path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise InputError(f"{path}: not JSON (not UTF-8 text)") from None
-
-
-def write_whole(path, content):
-    """Writes the bytes `content` to the file `path`, replacing it, whole or not at all. Raises OSError, which names it.
-
-    Where `path` is a link, what it leads to is written, as everywhere.
-    """
-    place = Path(os.path.realpath(path))
-    try:
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".bn_graph.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, place)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:  # a full disk names no file, and the others the temporary one
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def _umask():
-    umask = os.umask(0)  # there is no way to ask without setting it
-    os.umask(umask)
-    return umask
 
 
 def _is_finite(value):

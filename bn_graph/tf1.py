@@ -16,7 +16,7 @@ from tensorflow.python.layers import normalization
 from tensorflow.python.ops import array_ops, control_flow_ops, variable_scope
 from tf_slim.layers import layers as slim_layers
 
-__all__ = ["captured", "prepared", "tf", "tf_slim", "uniform_at"]
+__all__ = ["capture", "make_callable", "tf", "tf_slim", "uniform_at"]
 
 # Where tf-slim looks, and the public name of what it looks for there.
 _MOVED = (
@@ -95,7 +95,7 @@ def _bridge():
 _bridge()
 
 
-def prepared(session, fetches):
+def make_callable(session, fetches):
     """`session.run` for the same fetches again and again, without looking through its arguments anew each time.
 
     Returns a function of a feed_dict, whose tensors must be the same ones at each call and whose values arrays, or
@@ -115,7 +115,7 @@ def prepared(session, fetches):
     return run
 
 
-def captured(tensor):
+def capture(tensor):
     """A tensor of the graph around the body of a `tf.while_loop`, as the body sees it. Call it in the body."""
     graph = tf.get_default_graph()
     return graph.capture(tensor) if hasattr(graph, "capture") else tensor

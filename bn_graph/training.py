@@ -6,9 +6,11 @@ import time
 
 import numpy as np
 
-from bn_graph.config import ENGINES, InputError
+from bn_graph.config import ENGINES
+from bn_graph.errors import InputError
+from bn_graph.mnist import batch_offset
 from bn_graph.record import TrainingRecord
-from bn_graph.tf1 import prepared, tf
+from bn_graph.tf1 import make_callable, tf
 
 WARM_UP = 50  # steps that steps_per_second leaves out: TensorFlow is slower in a session's first ones
 
@@ -44,7 +46,7 @@ def train(
         restored: what `TrainingRecord.restored` says of that.
         summaries: `bn_graph.summaries.Summaries`, which gets every `eval_every`-th step; None: no event files.
         engine: who loops over the steps. session: Python, one session.run a step, as in the tutorial. in_graph: the
-            graph, many steps to one session.run; see `bn_graph.in_graph`. The same numbers, bit for bit.
+            graph, many steps to one session.run; see `bn_graph.engines.in_graph`. The same numbers, bit for bit.
         loop: what makes the loop, called like `SessionLoop`; `engine` is then only its name. None: that of the engine.
         checkpoints: `bn_graph.checkpoint.CheckpointFolder`. If it holds a checkpoint of this run, the run is resumed
             from there: `log` gets all its lines, from the first, and every number is what it would have been without
@@ -55,13 +57,13 @@ def train(
     Raises `InputError` for another engine, and where `checkpoints` hold another run or cannot be written at the start.
     """
     config = tutorial.config
-    record = TrainingRecord(config, split=splits.how, data=splits.source, engine=engine, restored=restored)
+    record = TrainingRecord(config, split=splits.split, data=splits.source, engine=engine, restored=restored)
     log = log or (lambda line: None)
 
     with contextlib.nullcontext(session) if session else tf.Session(graph=tutorial.graph) as sess:
         loop = (loop or _loop(engine))(tutorial, splits, sess, summaries)
         sess.run(tutorial.init_op)
-        saved = checkpoints.find(record, splits) if checkpoints else None
+        saved = checkpoints.latest_for(record, splits) if checkpoints else None
         if saved:
             so_far = saved.restore(sess, tutorial.variables)
             record = dataclasses.replace(so_far, engine=engine, versions=record.versions)
@@ -86,7 +88,7 @@ def train(
             save()  # so that a folder that cannot be written is found now
         for step in (progress or iter)(range(first, config.steps)):
             asked = time.perf_counter()
-            tloss, tacc = loop.train(step, _next_look(step, config, first + WARM_UP, checkpoints))
+            tloss, tacc = loop.train(step, next_stop(step, config, first + WARM_UP, checkpoints))
             if step >= first + WARM_UP:
                 training += time.perf_counter() - asked
             record.train_loss.append(float(tloss))
@@ -99,7 +101,7 @@ def train(
                     log(record.step_line())
                 if summaries:
                     summaries.write(sess, record, loop.summary)
-            stopped = stop is not None and not loop.ahead and stop()
+            stopped = stop is not None and not loop.steps_in_advance and stop()
             if checkpoints and (stopped or (step + 1) % checkpoints.every == 0 or step + 1 == config.steps):
                 save()
             if stopped:
@@ -113,7 +115,7 @@ def train(
     return record
 
 
-def _next_look(step, config, warm, checkpoints):
+def next_stop(step, config, warm, checkpoints):
     """The first step that is not to be trained before somebody has looked: validated, read the clock, or saved."""
     looks = [config.steps, step + -step % config.eval_every + 1]
     if step < warm:
@@ -121,11 +123,6 @@ def _next_look(step, config, warm, checkpoints):
     if checkpoints:
         looks.append(step + checkpoints.every - step % checkpoints.every)
     return min(looks)
-
-
-def batch_offset(step, batch_size, num_rows):
-    """The first row of the batch of `step`, a number or an array of them."""
-    return (step * batch_size) % (num_rows - batch_size)
 
 
 class SessionLoop:
@@ -137,13 +134,13 @@ class SessionLoop:
     def __init__(self, tutorial, splits, session, summaries=None):
         self._tutorial, self._splits, self._session = tutorial, splits, session
         fetches = [tutorial.train_op, tutorial.train_loss, tutorial.train_accuracy]
-        self._train = self._train_and_look = prepared(session, fetches)
+        self._train = self._train_and_look = make_callable(session, fetches)
         if summaries:
             with tutorial.graph.as_default():
                 of_the_batch = summaries.of_the_batch(tutorial.train_layers)
-            self._train_and_look = prepared(session, [*fetches, of_the_batch])
+            self._train_and_look = make_callable(session, [*fetches, of_the_batch])
         self.summary = None
-        self.ahead = 0  # never: a step is trained when it is asked for
+        self.steps_in_advance = 0  # never: a step is trained when it is asked for
 
     def begin(self, steps):
         """Called when the variables have the values that they have after so many steps, before the first one.
@@ -155,15 +152,15 @@ class SessionLoop:
         if not steps:
             return
         hidden, output = self._tutorial.train_layers.values()
-        draw = prepared(self._session, [output.pre_norm.op])
+        draw = make_callable(self._session, [output.pre_norm.op])
         feed = self._tutorial.train_feed(None, None)
         del feed[self._tutorial.batch_X], feed[self._tutorial.batch_y]
         feed[hidden.activation] = np.zeros([self._tutorial.config.batch_size, hidden.activation.shape[1]], np.float32)
         for _ in range(steps):
             draw(feed)
 
-    def train(self, step, until):
-        """Trains the step. Returns its loss and its accuracy on the batch. `until` is for loops that train many."""
+    def train(self, step, end):
+        """Trains the step. Returns its loss and its accuracy on the batch. `end` is for loops that train many."""
         look = step % self._tutorial.config.eval_every == 0
         tloss, tacc, *summary = (self._train_and_look if look else self._train)(self._feed(step))
         if summary:
@@ -190,6 +187,6 @@ def _loop(engine):
         raise InputError(f"engine must be {' or '.join(ENGINES)}, found {engine!r}")
     if engine == "session":
         return SessionLoop
-    from bn_graph.in_graph import InGraphLoop
+    from bn_graph.engines.in_graph import InGraphLoop
 
     return InGraphLoop

@@ -6,7 +6,7 @@ python scripts/audit_graph.py model.ckpt-1000.meta --num-steps 1000
 
 import json
 
-from bn_graph.command import Parser, import_tensorflow, run
+from bn_graph.cli import Parser, import_tensorflow, run
 
 parser = Parser(
     description=__doc__.splitlines()[0],
@@ -33,7 +33,7 @@ def command(arguments):
     options = vars(arguments)
     path, as_json = options.pop("path"), options.pop("json", False)
     import_tensorflow()
-    from bn_graph.audit import audit_graph
+    from bn_graph.audit.audit import audit_graph
 
     report = audit_graph(path, **options)
     print(json.dumps(report.to_json(), indent=2) if as_json else report)

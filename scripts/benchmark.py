@@ -24,11 +24,12 @@ import threading
 import time
 from pathlib import Path
 
-from bn_graph.command import FORCE, Parser, check_output, dies_with_us, import_tensorflow, run
-from bn_graph.config import NOTEBOOK, InputError
+from bn_graph.cli import FORCE, Parser, check_output, dies_with_us, import_tensorflow, run
+from bn_graph.config import NOTEBOOK
+from bn_graph.errors import InputError
 
 SCRIPTS = Path(__file__).resolve().parent
-REFERENCE = SCRIPTS.parent / "bn_graph" / "reference"
+REFERENCE = SCRIPTS.parent / "bn_graph" / "comparison" / "reference"
 BLOCK = NOTEBOOK.eval_every  # steps between two validations
 TIMEOUT = 600  # seconds, for one process
 BAND = 0.02  # how far below the original's validation accuracy a system may end
@@ -567,7 +568,7 @@ def machine():
     return {"versions": versions(*others), "processor": processor, "cores": cores}
 
 
-def is_ours(path):
+def written_by_us(path):
     """Whether the file `path` was written by --json."""
     try:
         return "benchmark" in json.loads(Path(path).read_text(encoding="utf-8"))
@@ -589,13 +590,13 @@ def command(arguments):
     if arguments.rounds is not None and arguments.rounds < 1:
         raise InputError(f"--rounds must be a whole number, 1 or more, found {arguments.rounds}")
     if arguments.json:
-        check_output(arguments.json, ".json", is_ours, arguments.force)
+        check_output(arguments.json, ".json", written_by_us, arguments.force)
     if arguments.plot:
-        from bn_graph.plots import is_our_picture
+        from bn_graph.saving.plot import picture_written_by_us
 
         if draw is None:
             raise InputError(f"--plot: there is no picture of {arguments.what}")
-        check_output(arguments.plot, ".png", is_our_picture, arguments.force)
+        check_output(arguments.plot, ".png", picture_written_by_us, arguments.force)
 
     about = machine()
     print(", ".join(f"{name} {version}" for name, version in about["versions"].items()))
@@ -605,13 +606,13 @@ def command(arguments):
     for name, error in found["failed"].items():
         print(f"{parser.prog}: {name}: {error}", file=sys.stderr)
 
-    from bn_graph.record import write_whole
+    from bn_graph.files import write_whole
 
     try:
         if arguments.json:
             write_whole(arguments.json, (json.dumps(found, indent=1, default=str) + "\n").encode())
         if arguments.plot and found["results"]:
-            from bn_graph.plots import png
+            from bn_graph.saving.plot import png
 
             write_whole(arguments.plot, png(draw(found)))
     except OSError as error:

@@ -8,8 +8,9 @@ python scripts/compare_with_notebook.py --edition page --seeds 3 --out somewhere
 import sys
 from pathlib import Path
 
-from bn_graph.command import FORCE, Parser, check_folder, check_output, import_tensorflow, run
-from bn_graph.config import EDITIONS, LARGEST_SEED, InputError
+from bn_graph.cli import FORCE, Parser, check_folder, check_output, import_tensorflow, run
+from bn_graph.config import EDITIONS, LARGEST_SEED
+from bn_graph.errors import InputError
 
 # fmt: off
 # ruff: noqa: E501
@@ -23,7 +24,7 @@ option("--force", **FORCE)
 
 
 def command(arguments):
-    from bn_graph.report import FILES, lines, write_comparison
+    from bn_graph.comparison.report import FILES, lines, write_comparison
 
     if not 2 <= arguments.seeds <= LARGEST_SEED:
         raise InputError(f"--seeds must be a whole number from 2 to {LARGEST_SEED}, found {arguments.seeds}")
@@ -39,7 +40,7 @@ def command(arguments):
 
     mnist = load_mnist()
     import_tensorflow()
-    from bn_graph.compare import compare
+    from bn_graph.comparison.compare import compare
 
     with tqdm(unit="step", leave=False, disable=None) as bar:
         comparison = compare(mnist, arguments.edition, arguments.seeds, bar)

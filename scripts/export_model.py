@@ -4,7 +4,7 @@
 python scripts/export_model.py notebook.ckpt exported
 """
 
-from bn_graph.command import FORCE, Parser, import_tensorflow, run
+from bn_graph.cli import FORCE, Parser, import_tensorflow, run
 
 parser = Parser(description=__doc__.splitlines()[0])
 parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a V1 file, or the prefix of V2 files (before .index)")
@@ -16,7 +16,7 @@ parser.add_argument(
 
 def command(arguments):
     import_tensorflow()
-    from bn_graph.export import KERAS_FILE, export_model
+    from bn_graph.saving.export import KERAS_FILE, export_model
 
     export_model(arguments.checkpoint, arguments.folder, arguments.force)
     print(f"SavedModel: {arguments.folder}")

@@ -11,8 +11,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-from bn_graph.command import Parser, run
-from bn_graph.config import InputError
+from bn_graph.cli import Parser, run
+from bn_graph.errors import InputError
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))  # where the inputs are made: this needs a clone
 

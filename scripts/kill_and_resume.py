@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bn_graph.command import Parser, import_tensorflow, run
+from bn_graph.cli import Parser, import_tensorflow, run
 from bn_graph.config import ENGINES, check_whole
 
 parser = Parser(description=__doc__.splitlines()[0], epilog="Exit code 1: a run ended in other numbers, or not at all.")
@@ -129,8 +129,8 @@ class Run:
 
 def _watch(moment, occasion, tell):
     """Has `tell` called when `moment` begins, for the time number `occasion`."""
-    from bn_graph.checkpoint import CheckpointFolder
-    from bn_graph.in_graph import InGraphLoop
+    from bn_graph.engines.in_graph import InGraphLoop
+    from bn_graph.saving.checkpoints import CheckpointFolder
     from bn_graph.training import SessionLoop
 
     beginnings = {
@@ -167,7 +167,7 @@ def _run_tutorial(*arguments):
 def differences(one, other):
     """What is not the same in two runs that ended; empty where all is."""
     from bn_graph import TrainingRecord
-    from bn_graph.checkpoint import read_checkpoint
+    from bn_graph.saving.restore import read_checkpoint
 
     found = []
     if (one.path / "stdout").read_bytes() != (other.path / "stdout").read_bytes():

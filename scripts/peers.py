@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bn_graph.command import Parser, import_tensorflow, run
+from bn_graph.cli import Parser, import_tensorflow, run
 from bn_graph.config import NOTEBOOK
 from bn_graph.mnist import load_mnist, split
 
@@ -91,7 +91,7 @@ def loop(task, train, evaluate):
 def port(task, engine):
     """What `bn_graph.train` does, with the benchmark's clock."""
     from bn_graph import build_graph
-    from bn_graph.in_graph import InGraphLoop
+    from bn_graph.engines.in_graph import InGraphLoop
     from bn_graph.tf1 import tf
     from bn_graph.training import SessionLoop
 
@@ -109,11 +109,11 @@ def port(task, engine):
 
 def graph_2016(task):
     """The graph that TensorFlow 0.12.1 built, in today's TensorFlow, in the tutorial's session loop."""
-    from bn_graph.compare import Imported
+    from bn_graph.comparison.graph_2016 import Graph2016
     from bn_graph.tf1 import tf
 
     config, splits = task.config, task.splits
-    imported = Imported("notebook", config)
+    imported = Graph2016("notebook", config)
     end = imported.end
     fetches = [end("train_op"), end("train_loss"), end("train_accuracy")]
     train_X, train_y = np.asarray(splits.train_X), splits.train_y

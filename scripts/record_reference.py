@@ -1,7 +1,7 @@
 """Runs the tutorial as it was published, on the software of 2016, and writes the recordings anew.
 
     python2.7 scripts/record_reference.py OUTDIR
-    python2.7 scripts/record_reference.py OUTDIR --only notebook draws --compare tests/reference bn_graph/reference
+    python2.7 scripts/record_reference.py OUTDIR --only notebook draws --compare tests/reference REFERENCE
 
 Python 2.7 with tensorflow 0.12.1, numpy 1.11.2, scipy 0.18.1 and scikit-learn 0.18.1; nothing else, not bn_graph.
 

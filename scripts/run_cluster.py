@@ -16,8 +16,8 @@ from pathlib import Path
 
 import run_tutorial
 
-from bn_graph.command import Parser, dies_with_us, run
-from bn_graph.config import InputError
+from bn_graph.cli import Parser, dies_with_us, run
+from bn_graph.errors import InputError
 
 HOST = "127.0.0.1"
 MOST = 64  # processes of a kind

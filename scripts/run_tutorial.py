@@ -13,10 +13,11 @@ import os
 import sys
 from argparse import BooleanOptionalAction
 
-from bn_graph.command import FORCE, Parser, Signals, check_folder, check_output, import_tensorflow, run
-from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES, InputError
+from bn_graph.cli import FORCE, Parser, Signals, check_folder, check_output, import_tensorflow, run
+from bn_graph.cluster.tf_config import cluster_of
+from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES
+from bn_graph.errors import InputError
 from bn_graph.record import TrainingRecord
-from bn_graph.tf_config import cluster_of
 
 # fmt: off
 # ruff: noqa: E501
@@ -71,9 +72,9 @@ def command(arguments):
     if arguments.record:
         check_output(arguments.record, ".json", TrainingRecord.is_in, arguments.force)
     if arguments.plot:
-        from bn_graph.plots import is_our_picture, plot_record
+        from bn_graph.saving.plot import picture_written_by_us, plot_record
 
-        check_output(arguments.plot, ".png", is_our_picture, arguments.force)
+        check_output(arguments.plot, ".png", picture_written_by_us, arguments.force)
 
     if arguments.logdir:
         check_folder(arguments.logdir)
@@ -98,7 +99,7 @@ def command(arguments):
     checkpoints = contextlib.nullcontext()
     if arguments.checkpoint_dir:
         import_tensorflow()
-        from bn_graph.checkpoint import CheckpointFolder
+        from bn_graph.saving.checkpoints import CheckpointFolder
 
         checkpoints = CheckpointFolder(arguments.checkpoint_dir, **every, note=note)
     with checkpoints as checkpoints:
@@ -119,10 +120,10 @@ def command(arguments):
                 how["stop"] = lambda: signals.number
             if cluster:
                 import_tensorflow()
-                from bn_graph.cluster import take_part
+                from bn_graph.cluster.tasks import run_task
 
                 how |= {"patience": arguments.patience} if "patience" in arguments else {}
-                record = take_part(cluster, config, load_splits, arguments.sync, note=note, **how)
+                record = run_task(cluster, config, load_splits, arguments.sync, note=note, **how)
             else:
                 record, summaries = train_alone(arguments, config, load_splits(), note, **how)
         if record is None:  # not the chief
@@ -158,7 +159,7 @@ def train_alone(arguments, config, splits, note, **how):
     tutorial = build_graph(config, splits)
     summaries = None
     if arguments.logdir:
-        from bn_graph.summaries import Summaries
+        from bn_graph.saving.summaries import Summaries
 
         summaries = Summaries(tutorial, arguments.logdir, note)
     record = train(

@@ -10,7 +10,7 @@ import warnings
 
 from fuzzing import Parser
 
-from bn_graph.config import InputError
+from bn_graph.errors import InputError
 
 # Functions of C, which do what they do unseen by Python. PyDLL keeps the interpreter to itself while they run.
 c_sleep, c_abort, c_creat = ctypes.PyDLL(None).sleep, ctypes.CDLL(None).abort, ctypes.CDLL(None).creat

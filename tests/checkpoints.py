@@ -6,7 +6,7 @@ import numpy as np
 from conftest import REFERENCE
 from fuzzing import varint
 
-from bn_graph.checkpoint_file import crc32c
+from bn_graph.formats.crc32c import crc32c
 from bn_graph.tf1 import tf
 
 SMALL_V1, SMALL_V2 = (REFERENCE / "checkpoint" / f"hidden16_v{n}.ckpt" for n in (1, 2))

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 REFERENCE = HERE / "reference"
-PACKAGED = ROOT / "bn_graph" / "reference"  # the recordings that the package carries
+PACKAGED = ROOT / "bn_graph" / "comparison" / "reference"  # the recordings that the package carries
 
 # The four runs of TF 0.12.1 that were recorded, and how the command asks for each.
 RECORDED = {
@@ -29,7 +29,7 @@ RECORDED = {
 
 def recorded_config(name, **changes):
     """The settings of a recorded run, with something changed."""
-    from bn_graph.compare import RECORDED as configs
+    from bn_graph.comparison.recordings import RECORDED as configs
 
     return dataclasses.replace(configs[name], **{"seed": 1, **changes})
 

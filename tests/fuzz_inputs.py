@@ -22,7 +22,7 @@ import numpy as np
 from digit_files import IDX_FILES, PARTS, idx
 from fuzzing import NUMBERS, Parser, damaged, varint
 
-from bn_graph.config import InputError
+from bn_graph.errors import InputError
 
 BOMB = bytes(20_000_000)  # packed, a thousandth of it
 
@@ -416,8 +416,8 @@ def parse_record(folder):
 def output_seeds():
     from PIL import Image, PngImagePlugin
 
-    from bn_graph.plots import SOFTWARE
-    from bn_graph.report import GENERATOR
+    from bn_graph.comparison.report import GENERATOR
+    from bn_graph.saving.plot import SOFTWARE
 
     about, file = PngImagePlugin.PngInfo(), io.BytesIO()
     about.add_text("Software", SOFTWARE)
@@ -458,9 +458,14 @@ def damage_output(rng, seeds):
 
 
 def parse_output(folder):
-    from bn_graph.report import is_our_json, is_our_page, is_our_picture
+    from bn_graph.comparison.report import json_written_by_us, page_written_by_us
+    from bn_graph.saving.plot import picture_written_by_us
 
-    found = is_our_picture(folder / "out.png"), is_our_page(folder / "out.html"), is_our_json(folder / "out.json")
+    found = (
+        picture_written_by_us(folder / "out.png"),
+        page_written_by_us(folder / "out.html"),
+        json_written_by_us(folder / "out.json"),
+    )
     if not all(found):
         raise InputError(f"{folder}: not ours")
 
@@ -503,7 +508,7 @@ def values_of(kind, seed):
 
 
 def checkpoint_in(folder):
-    from bn_graph.checkpoint_file import Checkpoint
+    from bn_graph.formats.tf_checkpoint import Checkpoint
 
     names = sorted(path.name for path in folder.iterdir() if path.name.startswith(("all", "hidden")))
     name = names[0] if names else "all.ckpt"
@@ -514,7 +519,7 @@ def checkpoint_in(folder):
 
 @functools.cache
 def table_of(content):
-    from bn_graph.checkpoint_file import _Table
+    from bn_graph.formats.leveldb_table import _Table
 
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
@@ -582,9 +587,9 @@ def parse_checkpoint(kind):
 
 @functools.cache
 def run_seeds():
-    from bn_graph.checkpoint import CheckpointFolder
     from bn_graph.config import NOTEBOOK
     from bn_graph.record import TrainingRecord
+    from bn_graph.saving.checkpoints import CheckpointFolder
 
     class Data:
         def sha256(self):
@@ -594,14 +599,14 @@ def run_seeds():
     record.valid_step, record.valid_accuracy, record.learning_rate = [0], [0.25], [0.001]
     with tempfile.TemporaryDirectory() as folder:
         with CheckpointFolder(folder) as checkpoints:
-            checkpoints.find(record, Data())
+            checkpoints.latest_for(record, Data())
             checkpoints.save({"weights": np.ones([2, 3], np.float32), "Variable": np.int32(2)}, record)
         return [{f"step-2/{name}": content for name, content in files_of(Path(folder, "step-2")).items()}]
 
 
 def damage_run(rng, seeds):
     """Damage that checksums find; and damage whose checksums are right, which whoever made it has computed."""
-    from bn_graph.checkpoint import _sha256, _text
+    from bn_graph.saving.checkpoints import _sha256, _text
 
     files, state = dict(seeds[0]), "step-2/state.json"
     name = rng.choice(sorted(files))
@@ -630,7 +635,8 @@ def damage_run(rng, seeds):
 
 
 def parse_run(folder):
-    from bn_graph.checkpoint import read_checkpoint, read_saved_run
+    from bn_graph.saving.checkpoints import read_saved_run
+    from bn_graph.saving.restore import read_checkpoint
 
     saved = read_saved_run(folder / "step-2")
     for validation in range(len(saved.record.valid_step)):
@@ -663,7 +669,7 @@ def damage_tf_config(rng, seeds):
 
 
 def parse_tf_config(folder):
-    from bn_graph.tf_config import cluster_of
+    from bn_graph.cluster.tf_config import cluster_of
 
     cluster = cluster_of({"TF_CONFIG": (folder / "TF_CONFIG").read_bytes().decode("utf-8", "surrogateescape")})
     if cluster:
@@ -906,7 +912,7 @@ def confuse(meta, draw):
 def parse_graph(folder):
     from audit_graphs import check_form
 
-    from bn_graph.audit import audit_graph
+    from bn_graph.audit.audit import audit_graph
 
     names = sorted(path.name for path in folder.iterdir())
     name = next((name for name in names if name.startswith(("graph", "saved"))), "model.ckpt")

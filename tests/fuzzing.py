@@ -237,7 +237,7 @@ def _inputs(parser, name, seed, inputs, replay):
 
 def _finding(parser, folder, watch, warned, noise):
     """Runs the parser on the input in the folder. Returns what is wrong with that, and whether it was accepted."""
-    from bn_graph.config import InputError
+    from bn_graph.errors import InputError
 
     accepted, wrong = False, None
     watch.armed = True

@@ -12,7 +12,7 @@ import pytest
 from conftest import PACKAGED, REFERENCE, ROOT, recorded_config, run
 
 from bn_graph import InputError, audit_graph
-from bn_graph.checkpoint_file import Checkpoint
+from bn_graph.formats.tf_checkpoint import Checkpoint
 
 RULES = {
     "updates-never-run",
@@ -72,8 +72,8 @@ def test_every_rule_is_broken_and_kept_in_the_corpus(corpus):
 
 
 def test_every_finding_names_ops_of_the_graph_or_variables_of_the_checkpoint(corpus):
-    from bn_graph.checkpoint import read_checkpoint
-    from bn_graph.graph_file import source_of
+    from bn_graph.formats.tf_graph import source_of
+    from bn_graph.saving.restore import read_checkpoint
 
     folder, expected = corpus
     for name in sorted(expected)[::7]:
@@ -166,7 +166,7 @@ def test_of_a_checkpoint_only_the_statistics_are_read(corpus, tmp_path):
 
 
 def test_the_readme_shows_what_the_command_prints():
-    process = run(sys.executable, "scripts/audit_graph.py", "bn_graph/reference/graph/page.meta", cwd=ROOT)
+    process = run(sys.executable, "scripts/audit_graph.py", "bn_graph/comparison/reference/graph/page.meta", cwd=ROOT)
     assert (process.returncode, process.stderr) == (1, "")
     shown = (ROOT / "README.md").read_text()
     first, *_, last = process.stdout.rstrip("\n").split("\n\n")

@@ -17,8 +17,10 @@ from conftest import PACKAGED, REFERENCE, ROOT, in_process, recorded_config, run
 from fuzzing import varint
 
 from bn_graph import InputError, build_graph, export_model, recording, restore_original_checkpoint
-from bn_graph.checkpoint import read_checkpoint
-from bn_graph.checkpoint_file import BundleEntryProto, BundleHeaderProto, Checkpoint, SavedTensorSlices, _Table, crc32c
+from bn_graph.formats.crc32c import crc32c
+from bn_graph.formats.leveldb_table import _Table
+from bn_graph.formats.tf_checkpoint import BundleEntryProto, BundleHeaderProto, Checkpoint, SavedTensorSlices
+from bn_graph.saving.restore import read_checkpoint
 from bn_graph.tf1 import tf
 
 CHECKPOINT = REFERENCE / "checkpoint" / "notebook.ckpt"  # the notebook's 1000 steps, without Adam's variables

@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT, run
 
 from bn_graph import NOTEBOOK, PAGE, InputError, TrainingRecord
-from bn_graph.tf_config import Task, cluster_of
+from bn_graph.cluster.tf_config import Task, cluster_of
 
 TASKS = {"chief": ["a:1"], "worker": ["b:2", "c:3"], "ps": ["d:4"]}
 LONGEST = 120  # seconds that a test waits for a process
@@ -191,8 +191,8 @@ def one_process(config, splits, replicas, nudge=0.0):
     The moving statistics get the moments of the first batch. `nudge`: moved by so much, relatively, the weights begin.
     """
     from bn_graph import build_graph
+    from bn_graph.mnist import batch_offset
     from bn_graph.tf1 import tf
-    from bn_graph.training import batch_offset
 
     class MeanOfFed:
         def __init__(self, optimizer):
@@ -210,7 +210,7 @@ def one_process(config, splits, replicas, nudge=0.0):
     tutorial = build_graph(
         dataclasses.replace(config, updates="collected"),
         splits,
-        distributed=lambda optimizer: held.append(MeanOfFed(optimizer)) or held[0],
+        wrap_optimizer=lambda optimizer: held.append(MeanOfFed(optimizer)) or held[0],
     )
     updates = tutorial.graph.get_collection(tf.GraphKeys.UPDATE_OPS)
     with tf.Session(graph=tutorial.graph) as session:
@@ -249,7 +249,7 @@ def test_synchronous_steps_are_those_of_one_process_though_the_chief_and_the_par
     mnist, tmp_path
 ):
     from bn_graph import split
-    from bn_graph.checkpoint import read_checkpoint
+    from bn_graph.saving.restore import read_checkpoint
 
     options = ["--sync", "--seed", 1, "--steps", 40, "--hidden-size", 16, "--keep-prob", 1]
     options += ["--eval-every", 1, "--print-every", 1, "--checkpoint-dir", "saved", "--checkpoint-every", 10]
@@ -316,7 +316,7 @@ def test_a_synchronous_step_that_misses_a_worker_ends_with_its_name_and_nobody_h
 
 
 def test_a_server_is_reached_at_its_own_address_only_and_two_cannot_have_it(tmp_path):
-    from bn_graph.narrow import local_addresses
+    from bn_graph.cluster.socket_filter import local_addresses
 
     with Processes(tmp_path) as processes:
         address = processes.cluster["ps"][0]
@@ -346,7 +346,7 @@ def run_cluster(*arguments):
 
 def test_run_cluster_starts_one_that_prints_what_the_tutorial_prints(mnist, tmp_path):
     from bn_graph import split
-    from bn_graph.checkpoint import read_checkpoint
+    from bn_graph.saving.restore import read_checkpoint
 
     options = ["--edition", "notebook", "--seed", 1, "--steps", 60, "--hidden-size", 8, "--keep-prob", 1]
     options += ["--print-every", 50, "--checkpoint-dir", tmp_path]

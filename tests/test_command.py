@@ -152,7 +152,7 @@ def test_a_plot_and_a_record_of_ours_are_replaced(capfd, tmp_path):
 
 
 def test_the_plot_shows_what_was_measured(recorded_run):
-    from bn_graph.plots import record_figure
+    from bn_graph.saving.plot import record_figure
 
     record = TrainingRecord.from_json(json.dumps(recorded_run[2]))
     loss, accuracy = record_figure(record).axes

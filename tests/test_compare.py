@@ -11,9 +11,12 @@ import pytest
 from conftest import PACKAGED, compare_with_notebook, largest_so_far, recorded_config
 
 from bn_graph import NOTEBOOK, InputError, TrainingRecord, build_graph, recording, train
-from bn_graph.compare import Imported, accuracy_rule, compare, envelope_rule, two_samples
-from bn_graph.compare import statistics as summary
-from bn_graph.report import FILES, lines, page
+from bn_graph.comparison.compare import compare
+from bn_graph.comparison.graph_2016 import Graph2016
+from bn_graph.comparison.measurements import statistics as summary
+from bn_graph.comparison.measurements import two_samples
+from bn_graph.comparison.report import FILES, lines, page
+from bn_graph.comparison.rules import accuracy_rule, envelope_rule
 
 # What the command leaves behind.
 
@@ -52,7 +55,9 @@ def test_the_port_and_the_2016_graph_were_trained_live(comparison, original):
     config = recorded_config("notebook", steps=12)
     port = train(build_graph(config, original), original)
     assert losses["port"][:12] == pytest.approx(port.train_loss, rel=1e-4)
-    assert losses["graph_2016"][:12] == pytest.approx(Imported("notebook", config).train(original).train_loss, rel=1e-4)
+    assert losses["graph_2016"][:12] == pytest.approx(
+        Graph2016("notebook", config).train(original).train_loss, rel=1e-4
+    )
     assert losses["port"] != losses["recorded"] != losses["graph_2016"]
     assert len(losses["port"]) == len(losses["graph_2016"]) == 1000
 
@@ -231,7 +236,7 @@ def test_a_port_with_bessels_correction_is_found_out(tmp_path):
         "@wrapt.when_imported('bn_graph.graph')\n"
         "def bessel(graph):\n"
         "    graph.batch_norm = functools.partial(graph.batch_norm, fused=True)\n"
-        "@wrapt.when_imported('bn_graph.compare')\n"
+        "@wrapt.when_imported('bn_graph.comparison.compare')\n"
         "def first_runs(compare):\n"
         "    trained, runs = compare.trained, {}\n"
         "    def once(tutorial, *arguments, **options):\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import RECORDED, ROOT, in_process, run_python, run_tutorial
 
-from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, build_graph, in_graph, train
+from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, build_graph, train
 from bn_graph.config import IS_TRAINING, UPDATES
 from bn_graph.tf1 import tf
 
@@ -72,14 +72,14 @@ def test_whatever_the_settings(splits, changes):
 def test_a_limit_of_steps_or_bytes_to_one_run_changes_nothing(monkeypatch, splits):
     config = dataclasses.replace(NOTEBOOK, **QUICK)
     whole = trained("in_graph", config, splits)[0].train_loss
-    monkeypatch.setattr(in_graph, "MOST_STEPS", 4)
+    monkeypatch.setattr("bn_graph.engines.in_graph.MOST_STEPS", 4)
     assert trained("in_graph", config, splits)[0].train_loss == whole
 
 
 def test_a_training_set_that_memory_does_not_hold_again_is_fed_batch_by_batch(monkeypatch, splits):
     config = dataclasses.replace(NOTEBOOK, **QUICK)
-    monkeypatch.setattr(in_graph, "free_memory", lambda: 0)
-    monkeypatch.setattr(in_graph, "MOST_BYTES", 3 * 64 * 784)
+    monkeypatch.setattr("bn_graph.memory.free_memory", lambda: 1_000_000)
+    monkeypatch.setattr("bn_graph.engines.in_graph.MOST_BYTES", 3 * 64 * 784)
     fed = []
     pixels = type(splits.train_X).pixels
     monkeypatch.setattr(

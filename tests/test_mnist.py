@@ -34,9 +34,9 @@ from scipy.io import savemat
 from sklearn.datasets import fetch_openml
 from sklearn.model_selection import train_test_split
 
-from bn_graph import mnist as mnist_module
-from bn_graph.config import ENGINES, InputError
-from bn_graph.mnist import Mnist, Rows, data_lines, load_mnist, split
+from bn_graph.config import ENGINES
+from bn_graph.errors import InputError
+from bn_graph.mnist import LazyRows, Mnist, data_lines, load_mnist, split
 
 EMBEDDED = Path(__file__).parent.parent / "bn_graph" / "data" / "mnist.npz"
 LECUN_MD5 = (  # of the four IDX files that he published, unpacked
@@ -458,7 +458,7 @@ def test_a_damaged_npz_file_is_never_taken_for_other_digits(tmp_path, save):
 @pytest.fixture
 def little_memory(monkeypatch):
     """As if this many bytes were free: less than all images, more than what is kept of each row."""
-    monkeypatch.setattr(mnist_module, "free_memory", lambda: 100_000)
+    monkeypatch.setattr("bn_graph.memory.free_memory", lambda: 100_000)
 
 
 @pytest.fixture(scope="module")
@@ -468,7 +468,7 @@ def too_many():
 
 def test_plain_idx_files_that_memory_does_not_hold_are_read_row_by_row(little_memory, too_many, tmp_path):
     loaded = load_mnist(idx_folder(tmp_path / "large", too_many))
-    assert isinstance(loaded.data, Rows)
+    assert isinstance(loaded.data, LazyRows)
     assert all(isinstance(part, np.memmap) for part in loaded.data._parts)
     assert_same(loaded, in_original_order(too_many))
 
@@ -484,8 +484,7 @@ def test_they_are_split_and_trained_on_as_if_they_were_held(monkeypatch, too_man
         return [train(build_graph(config, splits), splits, engine=engine).train_loss for engine in ENGINES]
 
     held = losses()
-    monkeypatch.setattr(mnist_module, "free_memory", lambda: 150_000)
-    monkeypatch.setattr("bn_graph.in_graph.free_memory", lambda: 150_000)
+    monkeypatch.setattr("bn_graph.memory.free_memory", lambda: 150_000)
     assert losses() == held
     assert held[0] == held[1]
 
@@ -509,7 +508,7 @@ def test_other_files_that_memory_does_not_hold_are_refused_before_they_are_read(
 
 
 def test_more_rows_than_memory_holds_the_labels_of_are_refused(monkeypatch, too_many, tmp_path):
-    monkeypatch.setattr(mnist_module, "free_memory", lambda: 10_000)
+    monkeypatch.setattr("bn_graph.memory.free_memory", lambda: 10_000)
     assert "the labels and the order of 300 rows take 0.0 GB" in refusal(idx_folder(tmp_path / "large", too_many))
 
 
@@ -520,7 +519,7 @@ def test_rows_read_like_the_array_of_them(parts, data):
     arrays = [rng.integers(0, 256, (rows, 784), np.uint8) for rows in (5, 3, 4)[:parts]]
     whole = np.concatenate(arrays)
     order = rng.permutation(np.repeat(np.arange(len(whole)), 2))
-    rows, expected = Rows(arrays if parts > 1 else arrays[0], order, np.float32), whole[order].astype(np.float32)
+    rows, expected = LazyRows(arrays if parts > 1 else arrays[0], order, np.float32), whole[order].astype(np.float32)
     assert (rows.shape, rows.dtype, len(rows)) == (expected.shape, expected.dtype, len(expected))
     index = data.draw(
         st_numpy.basic_indices(expected.shape, allow_newaxis=False, allow_ellipsis=False)
@@ -530,7 +529,7 @@ def test_rows_read_like_the_array_of_them(parts, data):
     found = rows[index]
     np.testing.assert_array_equal(found, expected[index], strict=True)
     np.testing.assert_array_equal(np.asarray(rows), expected, strict=True)
-    some = Rows(rows, np.arange(0, len(order), 3), np.uint8)  # rows of rows
+    some = LazyRows(rows, np.arange(0, len(order), 3), np.uint8)  # rows of rows
     np.testing.assert_array_equal(np.asarray(some), whole[order][::3], strict=True)
 
 
@@ -575,7 +574,7 @@ def test_original_draws_the_70000_rows_that_scikit_learn_0_18_1_drew(original):
     with np.load(REFERENCE / "splits_scikit-learn-0.18.1.npz") as recorded:
         for name in ("train", "valid", "test"):
             np.testing.assert_array_equal(getattr(original, f"{name}_rows"), recorded[name])
-    assert original.how == "original" and original.source == "embedded"
+    assert original.split == "original" and original.source == "embedded"
 
 
 @pytest.mark.parametrize("case", SMALL_SPLITS)
@@ -607,7 +606,7 @@ def test_the_sets_of_original_hold_the_rows_they_name(mnist, original):
 
 def test_the_sets_of_stratified_hold_the_rows_they_name(mnist, stratified):
     assert_holds_its_rows(stratified, mnist)
-    assert stratified.how == "stratified" and stratified.source == "embedded"
+    assert stratified.split == "stratified" and stratified.source == "embedded"
 
 
 def test_stratified_is_the_default(mnist, stratified):

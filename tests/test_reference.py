@@ -7,7 +7,9 @@ import pytest
 from conftest import RECORDED, largest_so_far, recorded_config
 
 from bn_graph import build_graph, recording, train
-from bn_graph.compare import STATE_STEPS, Imported, one_step
+from bn_graph.comparison.graph_2016 import Graph2016
+from bn_graph.comparison.one_step import one_step
+from bn_graph.comparison.recordings import STATE_STEPS
 
 # One step from each recorded state.
 
@@ -75,12 +77,12 @@ def test_the_imported_2016_graph_and_the_port_agree_from_a_seed_that_nobody_reco
     """
     for seed in range(2016, 2036):
         start = recorded_config(name, seed=seed, steps=21, eval_every=1000, print_every=1000)
-        imported = Imported(name, start)
+        imported = Graph2016(name, start)
         itself = imported.train(original, evaluate=False).train_loss
         if any(so_far[-1] > 1e-4 for so_far in apart(imported, original, itself)):
             break
     config = dataclasses.replace(start, steps=500, eval_every=500, print_every=500)
-    imported = Imported(name, config)
+    imported = Graph2016(name, config)
     itself = imported.train(original, evaluate=False).train_loss
     envelope = np.max(list(apart(imported, original, itself)), axis=0)
     port = train(build_graph(config, original), original)

@@ -15,9 +15,10 @@ import pytest
 from conftest import ROOT, in_process, run
 
 from bn_graph import NOTEBOOK, PAGE, InputError, TrainingRecord, build_graph, train
-from bn_graph.checkpoint import CheckpointFolder, DamagedError, read_checkpoint, read_saved_run
-from bn_graph.command import Signals
+from bn_graph.cli import Signals
 from bn_graph.config import ENGINES, IS_TRAINING, UPDATES
+from bn_graph.saving.checkpoints import CheckpointFolder, DamagedError, read_saved_run
+from bn_graph.saving.restore import read_checkpoint
 from bn_graph.tf1 import tf
 
 MEASURES = ("train_loss", "train_accuracy", "valid_step", "valid_accuracy", "learning_rate", "test_accuracy")
@@ -229,7 +230,7 @@ def test_where_no_checkpoint_is_whole_nothing_is_begun_and_nothing_removed(folde
 
 
 def test_a_checkpoint_of_a_newer_release_is_refused_not_taken_for_damaged(folder):
-    from bn_graph import checkpoint
+    from bn_graph.saving import checkpoints as checkpoint
 
     path = folder / "step-40" / "state.json"
     state = json.loads(path.read_text())["state"] | {"format": 2}
@@ -375,7 +376,7 @@ def test_another_run_is_refused_with_what_differs(whole, splits, folder, setting
     config = dataclasses.replace(whole[0].config, **settings)
     record = TrainingRecord(config, **{"split": "stratified", "data": "embedded"} | others)
     with CheckpointFolder(folder) as checkpoints, pytest.raises(InputError) as refusal:
-        checkpoints.find(record, splits)
+        checkpoints.latest_for(record, splits)
     assert str(refusal.value) == f"{folder}: holds another run: {said}; name another folder"
 
 
@@ -383,14 +384,14 @@ def test_other_data_are_refused_though_they_have_the_same_name(whole, splits, fo
     train_y = splits.train_y.copy()
     train_y[1234] = train_y[1234][::-1]
     with CheckpointFolder(folder) as checkpoints, pytest.raises(InputError, match="the data .embedded. are others"):
-        checkpoints.find(whole[0], splits._replace(train_y=train_y))
+        checkpoints.latest_for(whole[0], splits._replace(train_y=train_y))
 
 
 def test_other_releases_are_said_and_not_refused(whole, splits, folder):
     notes, record = [], TrainingRecord(whole[0].config, split="stratified", data="embedded")
     record.versions = record.versions | {"numpy": "1.11.2"}
     with CheckpointFolder(folder, note=notes.append) as checkpoints:
-        assert checkpoints.find(record, splits)
+        assert checkpoints.latest_for(record, splits)
     assert notes == [
         f"{folder}: begun with numpy {np.__version__}, here is 1.11.2: numbers may differ",
         f"{folder}: going on after 40 of 40 steps",
@@ -444,7 +445,7 @@ def test_the_command_goes_on_with_the_seed_that_it_drew_and_prints_all_again(cap
 
 
 def test_event_files_of_a_resumed_run_hold_what_those_of_a_whole_one_hold(splits, tmp_path):
-    from bn_graph.summaries import Summaries
+    from bn_graph.saving.summaries import Summaries
 
     def events(name, stop=None):
         tutorial = build_graph(CONFIG, splits)

@@ -13,10 +13,10 @@ import dataclasses
 
 import numpy as np
 
+from bn_graph import memory
 from bn_graph.graph import Layer, build_graph, compute_accuracy, model
-from bn_graph.mnist import Rows, free_memory
-from bn_graph.tf1 import captured, prepared, tf, uniform_at
-from bn_graph.training import batch_offset
+from bn_graph.mnist import LazyRows, batch_offset
+from bn_graph.tf1 import capture, make_callable, tf, uniform_at
 
 MOST_STEPS = 1000  # in one session.run, so that Ctrl-C need not wait for long
 MOST_BYTES = 2**26  # of batches that are handed over to one session.run, where the training set is too large to hold
@@ -34,7 +34,7 @@ class InGraphLoop:
         self._trained = iter(())  # loss and accuracy of the steps that are trained and were not asked for yet
         self.summary = None  # the histograms of the latest step that is validated
         bytes_of_a_row = _pixels(splits.train_X, slice(1)).nbytes
-        held = len(splits.train_X) * bytes_of_a_row < free_memory() / 2  # by the graph, once more
+        held = len(splits.train_X) * bytes_of_a_row < memory.free_memory() / 2  # by the graph, once more
         self._most_steps = MOST_STEPS if held else max(1, MOST_BYTES // (self._config.batch_size * bytes_of_a_row))
         with tutorial.graph.as_default():
             if held:
@@ -44,25 +44,27 @@ class InGraphLoop:
             self._streamed = None if held else (X, y)
             self._first, self._offsets = tf.placeholder(tf.int64, []), tf.placeholder(tf.int64, [None])
             step = _training_step(tutorial, splits)
-            self._train = prepared(session, _while_loop(tutorial, step, X, y, self._first, self._offsets, summaries))
+            self._train = make_callable(
+                session, _while_loop(tutorial, step, X, y, self._first, self._offsets, summaries)
+            )
             self._accuracy = {
-                "valid": prepared(session, [self._tower("valid", session, splits.valid_X, splits.valid_y)]),
-                "test": prepared(session, [self._tower("test", session, splits.test_X, splits.test_y)]),
+                "valid": make_callable(session, [self._tower("valid", session, splits.valid_X, splits.valid_y)]),
+                "test": make_callable(session, [self._tower("test", session, splits.test_X, splits.test_y)]),
             }
         self._keep_prob = {tutorial.keep_prob: np.float32(self._config.keep_prob)}
-        self.ahead = 0  # how many steps are trained and were not asked for yet
+        self.steps_in_advance = 0  # how many steps are trained and were not asked for yet
 
     def begin(self, steps):
         """Nothing to do: the masks are a function of the step."""
 
-    def train(self, step, until):
+    def train(self, step, end):
         """Trains the step. Returns its loss and its accuracy on the batch.
 
-        It may train more, but none from `until` on, and is then `ahead`.
+        It may train more, but none from `end` on, and is then `steps_in_advance`.
         """
-        if not self.ahead:
-            self._trained = self._train_many(step, min(until, step + self._most_steps))
-        self.ahead -= 1
+        if not self.steps_in_advance:
+            self._trained = self._train_many(step, min(end, step + self._most_steps))
+        self.steps_in_advance -= 1
         return next(self._trained)
 
     def valid_accuracy(self):
@@ -89,7 +91,7 @@ class InGraphLoop:
         losses, accuracies, *summary = self._train({**feed, self._offsets: offsets})
         if summary:
             (self.summary,) = summary
-        self.ahead = end - step
+        self.steps_in_advance = end - step
         return zip(losses, accuracies, strict=True)
 
 
@@ -123,8 +125,8 @@ def _while_loop(tutorial, step, X, y, first, offsets, summaries):
         def batch(data):
             return tf.cast(tf.slice(data, [offsets[index], 0], [batch_size, data.shape[1]]), tf.float32)
 
-        input_map = {name: captured(handle) for name, handle in variables.items()}
-        input_map |= {step.keep_prob.name: captured(tutorial.keep_prob)}
+        input_map = {name: capture(handle) for name, handle in variables.items()}
+        input_map |= {step.keep_prob.name: capture(tutorial.keep_prob)}
         input_map |= {step.batch_X.name: batch(X), step.batch_y.name: batch(y)}
         input_map |= {uniform.outputs[0].name: uniform_at(uniform, first + tf.cast(index, tf.int64))}
         names = [end.name for end in ends] + sum(activations.values(), [])
@@ -155,7 +157,7 @@ def _needed(ends):
 
 
 def _pixels(rows, index=slice(None)):
-    return rows.pixels(index) if isinstance(rows, Rows) else rows[index]
+    return rows.pixels(index) if isinstance(rows, LazyRows) else rows[index]
 
 
 def _placeholder(rows):

@@ -5,12 +5,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from bn_graph.checkpoint import read_checkpoint, restore
-from bn_graph.config import InputError, TutorialConfig
+from bn_graph.config import NUM_CLASSES, NUM_FEATURES, TutorialConfig
+from bn_graph.errors import InputError
 from bn_graph.files import check_utf8
 from bn_graph.graph import create_variables, model
-from bn_graph.mnist import NUM_CLASSES, NUM_FEATURES
 from bn_graph.record import versions
+from bn_graph.saving.restore import read_checkpoint, restore
 from bn_graph.tf1 import tf
 
 KERAS_FILE = "model.keras"
@@ -49,7 +49,7 @@ def export_model(checkpoint, folder, force=False):
             _save_keras(variables, whole / KERAS_FILE)
             (whole / _MARK).parent.mkdir()
             (whole / _MARK).write_text(json.dumps({"checkpoint": str(checkpoint), "versions": versions()}, indent=1))
-            if _is_ours(place):
+            if _written_by_us(place):
                 place.rename(Path(temporary, "earlier"))
             if place.exists():
                 _put(whole, Path(folder))
@@ -69,7 +69,7 @@ def check_folder(folder, force=False):
             raise InputError(
                 f"{folder}: expected a folder, found a {'file' if folder.is_file() else 'pipe or a device'}"
             )
-        if not force and any(folder.iterdir()) and not _is_ours(folder):
+        if not force and any(folder.iterdir()) and not _written_by_us(folder):
             raise InputError(f"{folder}: has things in it that bn_graph did not write; name another folder, or --force")
     except FileNotFoundError:
         pass
@@ -77,7 +77,7 @@ def check_folder(folder, force=False):
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
 
 
-def _is_ours(folder):
+def _written_by_us(folder):
     """Whether the folder holds an earlier export and nothing else."""
     if not (folder / _MARK).is_file():
         return False

@@ -8,7 +8,6 @@ values in it. The table is LevelDB's, https://github.com/google/leveldb/blob/mai
 those of tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/core/util/saved_tensor_slice.proto.
 """
 
-import bisect
 import contextlib
 import functools
 import glob
@@ -20,16 +19,13 @@ import numpy as np
 from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from tensorflow.core.util.saved_tensor_slice_pb2 import SavedTensorSlices
 
-from bn_graph.config import InputError
+from bn_graph.errors import InputError
+from bn_graph.formats.crc32c import _check
+from bn_graph.formats.leveldb_table import _read, _Table
 from bn_graph.tf1 import tf
 
 _VERSION = 1  # of both formats; a file says which it takes to read it
-_MAGIC = 0xDB4775248B80FB57
-_FOOTER = 48
-_TRAILER = 5  # of a block: how it is compressed, and its checksum
 _MOST_DIMENSIONS = 254  # TensorFlow's own limit
-# Names are stored as what differs from the one before. A small file can claim much by that: no real one comes near.
-_LARGEST_EXPANSION = 64
 
 # Where a V1 file has the values of a type, and as what. Small numbers are there as int32, float16 by its bits.
 _V1_VALUES = {
@@ -273,161 +269,5 @@ def _check_version(versions):
         raise ValueError(f"written for readers of version {versions.min_consumer}")
 
 
-class _Table:
-    """A file of sorted keys and their values."""
-
-    def __init__(self, path):
-        self.path = path
-        self._block = None, {}  # the last one that was looked into
-        size = os.path.getsize(path)
-        footer = _read(path, max(size - _FOOTER, 0), min(size, _FOOTER)).tobytes()
-        if len(footer) < _FOOTER or int.from_bytes(footer[-8:], "little") != _MAGIC:
-            raise ValueError("it does not end as a checkpoint does")
-        _, _, position = _handle(footer, 0)
-        self._keys, self._handles, end = [], [], 0
-        for key, value in _entries(self._read_block(*_handle(footer, position)[:2])):
-            offset, size, _ = _handle(value, 0)
-            if offset < end or (self._keys and key < self._keys[-1]):
-                raise ValueError("its blocks are not in order")
-            end = offset + size + _TRAILER
-            self._keys.append(key)
-            self._handles.append((offset, size))
-
-    def items(self):
-        last = None
-        for handle in self._handles:
-            for key, value in _entries(self._read_block(*handle)):
-                if last is not None and key <= last:
-                    raise ValueError("its names are not in order")
-                last = key
-                yield key, value
-
-    def __getitem__(self, key):
-        found = bisect.bisect_left(self._keys, key)  # the first block whose last key is not before this one
-        if found < len(self._keys):
-            if self._block[0] != found:
-                self._block = found, dict(_entries(self._read_block(*self._handles[found])))
-            if key in self._block[1]:
-                return self._block[1][key]
-        raise ValueError("it is not in the file" if key else "its list of variables is not in the file")
-
-    def _read_block(self, offset, size):
-        content = _read(self.path, offset, size + _TRAILER)
-        _check(content[:-4], int.from_bytes(content[-4:].tobytes(), "little"))
-        if content[size]:
-            raise ValueError("a compressed block, which TensorFlow never wrote")
-        return content[:size].tobytes()
-
-
-def _entries(block):
-    """The keys and values of a block: each key is what it shares with the one before, and its own rest."""
-    end = len(block) - 4 * (1 + int.from_bytes(block[-4:], "little"))
-    if len(block) < 4 or end < 0:
-        raise ValueError("a block without its end")
-    position, key, unpacked = 0, b"", 0
-    while position < end:
-        shared, position = _varint(block, position)
-        own, position = _varint(block, position)
-        size, position = _varint(block, position)
-        if shared > len(key) or position + own + size > end:
-            raise ValueError("a block with more in it than its size")
-        key = key[:shared] + block[position : position + own]
-        position += own
-        unpacked += len(key)
-        if unpacked > _LARGEST_EXPANSION * len(block):
-            raise ValueError("names too long for the file")
-        yield key, block[position : position + size]
-        position += size
-
-
-def _handle(content, position):
-    """Offset and size of a block, and the position after them."""
-    offset, position = _varint(content, position)
-    size, position = _varint(content, position)
-    return offset, size, position
-
-
-def _varint(content, position):
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(content):
-            break
-        byte = content[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-    raise ValueError("a number without an end")
-
-
-def _read(path, offset, size):
-    """These bytes of the file. No memory is asked for what the file does not have."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError("not a file")  # to open a pipe would wait for whoever writes to it
-    with open(path, "rb") as file:
-        length = os.fstat(file.fileno()).st_size
-        if offset < 0 or offset + size > length:
-            raise ValueError(f"{os.path.basename(path)}: {size} bytes from {offset} on, and it has {length}")
-        content = np.fromfile(file, np.uint8, size, offset=offset)
-    if len(content) != size:
-        raise ValueError(f"{os.path.basename(path)}: cannot be read to its end")
-    return content
-
-
 # The checksum. A CRC is linear: that of two halves is that of the first, moved on over the second, XOR that of the
 # second. So all pairs of words become one word each at once, then all pairs of those, and numpy does the work.
-
-
-def _check(content, masked):
-    """Raises `ValueError` where the bytes have another checksum than the file says, rotated and moved as it does."""
-    crc = crc32c(content)
-    if ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF != masked:
-        raise ValueError("damaged: a checksum is wrong")
-
-
-def crc32c(content):
-    """CRC-32C of an array of bytes."""
-    crc = 0xFFFFFFFF
-    head = len(content) % 4
-    for byte in content[:head].tolist():
-        crc = _one_byte(crc ^ byte)
-    for start in range(head, len(content), 1 << 20):
-        words = np.frombuffer(content[start : start + (1 << 20)].tobytes(), "<u4").astype(np.uint32)
-        words[0] ^= np.uint32(crc)
-        level = 0
-        while len(words) > 1:
-            if len(words) % 2:
-                words = np.concatenate([np.zeros(1, np.uint32), words])
-            words = _moved(words[::2], level) ^ words[1::2]
-            level += 1
-        crc = int(_moved(words, 0)[0])
-    return crc ^ 0xFFFFFFFF
-
-
-def _one_byte(crc):
-    for _ in range(8):
-        crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc
-
-
-def _moved(words, level):
-    """CRCs moved on over 4 * 2**level bytes of zeros."""
-    low, high = _tables(level)
-    return low[words & 0xFFFF] ^ high[words >> 16]
-
-
-@functools.cache
-def _tables(level):
-    """What becomes of each lower and each upper half of a CRC."""
-    if level:
-        # Twice as far as the level below. XOR makes the rest of the table out of the 32 single bits.
-        bits = _moved(_moved(np.uint32(1) << np.arange(32, dtype=np.uint32), level - 1), level - 1)
-    else:
-        bits = [functools.reduce(lambda crc, _: _one_byte(crc), range(4), 1 << bit) for bit in range(32)]
-    halves = []
-    for half in (bits[:16], bits[16:]):
-        table = np.zeros(1, np.uint32)
-        for bit in half:
-            table = np.concatenate([table, table ^ np.uint32(bit)])
-        halves.append(table)
-    return halves

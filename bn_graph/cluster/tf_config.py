@@ -12,7 +12,7 @@ import re
 import socket
 from typing import NamedTuple
 
-from bn_graph.config import InputError
+from bn_graph.errors import InputError
 
 _CHIEF = ("chief", "master")  # what newer and older TensorFlow call it
 _JOBS = (*_CHIEF, "worker", "ps")

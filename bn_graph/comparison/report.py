@@ -1,4 +1,4 @@
-"""The page, the picture and the JSON of a comparison that `bn_graph.compare` measured."""
+"""The page, the picture and the JSON of a comparison that `bn_graph.comparison.compare` measured."""
 
 import base64
 import json
@@ -6,22 +6,22 @@ from pathlib import Path
 
 import jinja2
 
-from bn_graph.files import open_file
-from bn_graph.plots import comparison_figure, draw_envelope, draw_pages, draw_seeds, is_our_picture, one_figure, png
-from bn_graph.record import write_whole
+from bn_graph.comparison.figures import comparison_figure, draw_envelope, draw_pages, draw_seeds, one_figure
+from bn_graph.files import open_file, write_whole
+from bn_graph.saving.plot import picture_written_by_us, png
 
 GENERATOR = '<meta name="generator" content="bn_graph">'  # by which we know our own page again
 DPI = 160
 TEMPLATE = Path(__file__).parent / "report.html"
 
 
-def is_our_page(path):
+def page_written_by_us(path):
     """Whether the file `path` is a page that bn_graph wrote."""
     with open_file(path) as file:
         return GENERATOR.encode() in file.read(1000)
 
 
-def is_our_json(path):
+def json_written_by_us(path):
     """Whether the file `path` is the JSON of a comparison."""
     try:
         with open_file(path) as file:
@@ -32,7 +32,7 @@ def is_our_json(path):
 
 
 # What a comparison is written to, and how an earlier one of ours is known.
-FILES = {"report.html": is_our_page, "comparison.png": is_our_picture, "comparison.json": is_our_json}
+FILES = {"report.html": page_written_by_us, "comparison.png": picture_written_by_us, "comparison.json": json_written_by_us}
 
 
 def write_comparison(comparison, folder):

@@ -10,7 +10,7 @@ import operator
 import re
 from typing import NamedTuple
 
-from bn_graph.flat_graph import (
+from bn_graph.audit.graph.flat_graph import (
     ASSIGN_OPS,
     FUSED_OPS,
     GLOBAL_OPS,

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bn_graph.config import InputError, one_line
+from bn_graph.errors import InputError, one_line
 
 FORCE = {"action": "store_true", "default": False, "help": "replace files that bn_graph did not write"}
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -145,13 +145,13 @@ def check_folder(path):
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def check_output(path, suffix, ours, force=False):
+def check_output(path, suffix, written_by_us, force=False):
     """Checks, before any work is done, that the file `path` can be written at the end.
 
     Args:
         path: where a command will write. Where it is a link, what it leads to counts.
         suffix: what its name must end in.
-        ours: called with the path if it exists; whether an earlier run of ours wrote it, so that it may be replaced.
+        written_by_us: called with the path if it exists; whether we wrote it earlier, so that it may be replaced.
         force: replace a file that we did not write, too; but nothing else that is no file.
 
     Raises `InputError`.
@@ -165,7 +165,7 @@ def check_output(path, suffix, ours, force=False):
                 raise InputError(
                     f"{path}: expected a file, found a {'folder' if path.is_dir() else 'pipe or a device'}"
                 )
-            if not force and not ours(path):
+            if not force and not written_by_us(path):
                 raise InputError(f"{path}: exists and was not written by bn_graph; name another file, or --force")
         with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass

@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 
-from bn_graph.config import InputError
+from bn_graph.errors import InputError
 
 _SO_ATTACH_FILTER = 26
 _LOAD_WORD, _LOAD_BYTE, _AND, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x30, 0x54, 0x15, 0x06
@@ -49,7 +49,7 @@ def local_addresses(task):
     return addresses
 
 
-def narrow(port, addresses):
+def restrict_to(port, addresses):
     """Lets the server that listens on `port` in this process be reached at `addresses` only.
 
     Call it between the server's making and its start. Who came in before, at another address, is cut off.

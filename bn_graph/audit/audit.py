@@ -15,11 +15,19 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from bn_graph.batch_norms import MEAN_NAME, VARIANCE_NAME, Finder, scope_of
-from bn_graph.checkpoint_file import Checkpoint
-from bn_graph.config import InputError
-from bn_graph.flat_graph import LOOP_OPS, MERGE_OPS, SAME_VALUE_OPS, FlatGraph, Tensor, is_optimizer_op, shown
-from bn_graph.graph_file import node_name, source_of
+from bn_graph.audit.graph.flat_graph import (
+    LOOP_OPS,
+    MERGE_OPS,
+    SAME_VALUE_OPS,
+    FlatGraph,
+    Tensor,
+    is_optimizer_op,
+    shown,
+)
+from bn_graph.audit.layers.grouping import MEAN_NAME, VARIANCE_NAME, Finder, scope_of
+from bn_graph.errors import InputError
+from bn_graph.formats.tf_checkpoint import Checkpoint
+from bn_graph.formats.tf_graph import node_name, source_of
 from bn_graph.tf1 import tf
 
 SEVERITIES = ("error", "warning", "note")

@@ -9,7 +9,7 @@ from google.protobuf import message, text_format
 from tensorflow.core.framework.variable_pb2 import VariableDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from bn_graph.config import InputError
+from bn_graph.errors import InputError
 from bn_graph.files import open_file
 from bn_graph.tf1 import tf
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bn_graph.config import InputError
+from bn_graph.errors import InputError
 
 VARIABLE_OPS = {"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"}
 ASSIGN_OPS = {

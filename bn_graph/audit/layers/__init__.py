@@ -1,0 +1,1 @@
+"""What is a batch norm: finds the layers of a graph by what they compute."""

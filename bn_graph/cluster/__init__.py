@@ -1,0 +1,1 @@
+"""The tutorial on TensorFlow's distributed runtime of 2016."""

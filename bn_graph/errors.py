@@ -1,0 +1,16 @@
+"""TODO."""
+
+_LONGEST_LINE = 1000
+
+
+class InputError(ValueError):
+    """A value or a file that the user gave cannot be used. The message is one line that a user can act on."""
+
+    def __init__(self, message):
+        super().__init__(one_line(message))
+
+
+def one_line(text):
+    """The text as one line that can be printed: paths, and names in files, hold whatever characters they like."""
+    text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE // 2]} ... {text[-_LONGEST_LINE // 2 :]}"

@@ -1,0 +1,55 @@
+"""TODO."""
+
+import numpy as np
+
+from bn_graph.errors import InputError
+from bn_graph.formats.tf_checkpoint import Checkpoint
+
+
+def read_checkpoint(path):
+    """Name to array of every variable of numbers in the checkpoint `path`, as `Checkpoint` takes it.
+
+    Raises `InputError` where there is none or it cannot be read.
+    """
+    return Checkpoint(path).read_all()
+
+
+def restore_original_checkpoint(tutorial, session, path):
+    """Gives the variables of a `TutorialGraph` the values that `tf.train.Saver` of TF 0.12 saved, by name.
+
+    The checkpoint may come from any edition. Weights, biases, beta, gamma and moving statistics are required; the
+    global step and Adam's variables are optional, and what is not there stays as it was initialised.
+
+    Args:
+        tutorial: `TutorialGraph`.
+        session: a `tf.Session` of its graph, with the variables initialised.
+        path: a V1 file, or the prefix of V2 files (the part before .index).
+
+    Returns: the names of the variables that are not in the checkpoint.
+
+    Raises `InputError` where the checkpoint cannot be read, or a variable is missing or has another shape or type, with
+    the names. Nothing is restored then.
+    """
+    return restore(session, path, tutorial.variables, tutorial.model_variables)
+
+
+def restore(session, path, variables, required):
+    """Gives `variables`, name to variable, the values of the checkpoint `path`; see `restore_original_checkpoint`."""
+    checkpoint = Checkpoint(path)
+    missing = [name for name in variables if name not in checkpoint.variables]
+    required = [name for name in missing if name in required]
+    if required:
+        raise InputError(f"{path}: has no {', '.join(required)}")
+    values = {}
+    for name, variable in variables.items():
+        if name in missing:
+            continue
+        shape, dtype = tuple(variable.shape), np.dtype(variable.dtype.base_dtype.as_numpy_dtype)
+        found_shape, found_dtype = checkpoint.variables[name]
+        if found_shape != shape or str(found_dtype) != str(dtype):
+            raise InputError(f"{path}: {name}: expected {dtype} {list(shape)}, found {found_dtype} {list(found_shape)}")
+        values[name] = checkpoint.read(name)
+    for name, value in values.items():
+        # Through the op that initialises it, so that restoring adds nothing to the graph.
+        session.run(variables[name].initializer, {variables[name].initializer.inputs[1]: value})
+    return missing
