@@ -202,11 +202,13 @@ def test_a_wheel_carries_all_it_needs_and_runs_from_another_folder(tmp_path):
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, wheel]
     assert run(*install, cwd=tmp_path).returncode == 0
     assert {path.name for path in (site / "bn_graph" / "data").iterdir()} >= {"mnist.npz", "LICENSE"}
-    reference = ROOT / "bn_graph" / "reference"
+    reference = ROOT / "bn_graph" / "comparison" / "reference"
     carried = {path.relative_to(reference) for path in reference.rglob("*") if path.is_file()}
-    installed = site / "bn_graph" / "reference"
+    installed = site / "bn_graph" / "comparison" / "reference"
     assert {path.relative_to(installed) for path in installed.rglob("*") if path.is_file()} == carried
-    assert (site / "bn_graph" / "report.html").exists() and (site / "bin" / "compare_with_notebook.py").exists()
+    assert (site / "bn_graph" / "comparison" / "report.html").exists() and (
+        site / "bin" / "compare_with_notebook.py"
+    ).exists()
     env = {"PYTHONPATH": str(site)}
     process = run(sys.executable, site / "bin" / "run_tutorial.py", *QUICK, cwd=tmp_path, env=env)
     assert process.returncode == 0, process.stderr
