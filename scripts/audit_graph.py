@@ -33,7 +33,7 @@ def command(arguments):
     options = vars(arguments)
     path, as_json = options.pop("path"), options.pop("json", False)
     import_tensorflow()
-    from bn_graph.audit.audit import audit_graph
+    from bn_graph.audit import audit_graph
 
     report = audit_graph(path, **options)
     print(json.dumps(report.to_json(), indent=2) if as_json else report)

@@ -912,7 +912,7 @@ def confuse(meta, draw):
 def parse_graph(folder):
     from audit_graphs import check_form
 
-    from bn_graph.audit.audit import audit_graph
+    from bn_graph.audit import audit_graph
 
     names = sorted(path.name for path in folder.iterdir())
     name = next((name for name in names if name.startswith(("graph", "saved"))), "model.ckpt")

@@ -36,7 +36,7 @@ from google.protobuf import text_format
 
 import bn_graph
 from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, build_graph
-from bn_graph.audit.audit import audit_graph
+from bn_graph.audit import audit_graph
 from bn_graph.mnist import Splits
 from bn_graph.tf1 import tf, tf_slim
 

@@ -1,5 +1,11 @@
-"""Is my batch norm right? Finds what is wrong with the batch-norm layers of a TensorFlow 1 graph or checkpoint."""
+"""Is my batch norm right? Finds what is wrong with the batch-norm layers of a TensorFlow 1 graph or checkpoint.
 
-from bn_graph.audit.audit import AuditReport, Finding, Undecided, audit_graph
+TensorFlow 1 gives no error where moving averages are never updated, or where a tower uses the wrong statistics. The
+graph shows it. An audit is a pipeline: `formats.tf_graph` parses, `graph` flattens, `layers` finds the batch norms and
+what updates them, `training_step` finds what trains them, `rules` judge, `report` prints.
+"""
+
+from bn_graph.audit.audit import audit_graph
+from bn_graph.audit.report import AuditReport, Finding, Undecided
 
 __all__ = ["AuditReport", "Finding", "Undecided", "audit_graph"]

@@ -1,0 +1,41 @@
+"""What a report says of each layer, for tools: a dict that JSON can hold."""
+
+
+def describe(audit, layer):
+    """A `BatchNorm` as `AuditReport.layers` has it."""
+    names = audit.graph.names
+    return {
+        "name": layer.name,
+        "variables": {part: None if v is None else names[v] for part, v in layer.variables.items()},
+        "towers": [
+            {
+                "op": names[use.node],
+                "role": audit.step.roles[use],
+                "statistics": kind,
+                "condition": _condition(audit, conditions),
+                "fused": use.fused,
+            }
+            for use, kind, conditions in audit.usages(layer)
+        ],
+        "updates": [
+            {
+                "op": names[update.node],
+                "variable": names[update.variable],
+                "condition": _condition(audit, update.conditions),
+                "decay": None if update.decay is None else round(update.decay, 6),
+                "run_by_train_op": update.node in audit.step.run if audit.step.has_train_op else None,
+            }
+            for update in layer.updates
+        ],
+    }
+
+
+def describe_saved(saved):
+    """A `SavedLayer` that is known by names alone."""
+    mean, variance = (*saved.statistics, None)[:2]
+    variables = {"moving_mean": mean, "moving_variance": variance, **saved.parameters}
+    return {"name": saved.name, "variables": variables, "towers": [], "updates": []}
+
+
+def _condition(audit, conditions):
+    return " and ".join(f"{audit.graph.names[node]} is {value}" for node, value in sorted(conditions)) or None

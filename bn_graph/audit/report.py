@@ -1,0 +1,118 @@
+"""What an audit found, as values, as text for a terminal, and as JSON for tools."""
+
+import collections
+import dataclasses
+import textwrap
+
+from bn_graph.audit.graph.flat_graph import printable
+
+SEVERITIES = ("error", "warning", "note")
+_MOST_NAMES = 4  # in a list, before it says how many more there are
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or worth knowing."""
+
+    rule: str
+    severity: str  # error, warning or note
+    layer: str
+    evidence: tuple  # names of ops and variables
+    message: str  # what follows from it, in a sentence
+    fix: str  # the lines to write
+
+
+@dataclasses.dataclass(frozen=True)
+class Undecided:
+    """What the graph does not say, and what would."""
+
+    rule: str
+    layer: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class AuditReport:
+    """What an audit found. str() is the text for a terminal, to_json() the object for tools.
+
+    subject: the path, or "graph". findings: `Finding`s, errors first. undecided: `Undecided`s. layers: a dict for each
+    batch-norm layer: `name`; `variables`, their names or None, by part; `towers`, dicts of op, role (training,
+    evaluation, inference in a graph that does not train, other), statistics (batch, moving or constant), condition and
+    fused; `updates`, dicts of op, variable, condition, decay and run_by_train_op.
+    """
+
+    subject: str
+    findings: tuple
+    layers: tuple
+    undecided: tuple
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is no error and no warning; notes may be there."""
+        return all(finding.severity == "note" for finding in self.findings)
+
+    def to_json(self) -> dict:
+        """The report as an object for JSON."""
+        return {
+            "findings": [{**dataclasses.asdict(f), "evidence": list(f.evidence)} for f in self.findings],
+            "layers": list(self.layers),
+            "undecided": [dataclasses.asdict(u) for u in self.undecided],
+        }
+
+    def __str__(self):
+        return _text(self)
+
+    def __repr__(self):
+        return f"<AuditReport {self.subject}: {_summary(self)}>"
+
+
+def _text(report):
+    """What is the same for several layers is printed once."""
+    lines, findings_of, layers_of = [], {}, {}
+    for finding in report.findings:
+        findings_of.setdefault((finding.severity, finding.rule, finding.message, finding.fix), []).append(finding)
+    for (severity, rule, message, fix), findings in findings_of.items():
+        lines += [f"{severity}[{rule}]: {shortened([f.layer for f in findings])}", *_wrapped(message)]
+        evidence = shortened([name for finding in findings for name in finding.evidence])
+        lines += _wrapped(f"at: {evidence}", hanging="    ")
+        lines += [f"    {'fix:' if not i else '    '} {line}" for i, line in enumerate(fix.splitlines())]
+        lines.append("")
+    for item in report.undecided:
+        layers_of.setdefault((item.rule, item.message), []).append(item.layer)
+    for (rule, message), layers in layers_of.items():
+        lines += [f"undecided[{rule}]: {shortened(layers)}".removesuffix(": "), *_wrapped(message), ""]
+    return "\n".join([*lines, f"{report.subject}: {_summary(report)}"])
+
+
+def _wrapped(message, hanging=""):
+    return textwrap.wrap(
+        message,
+        100,
+        initial_indent="    ",
+        subsequent_indent="    " + hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def shortened(names):
+    """Names in a list for a line of text: the first few, and how many more there are."""
+    names = [printable(name) for name in dict.fromkeys(names)]
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" if names[_MOST_NAMES:] else "")
+
+
+def _summary(report):
+    if not report.layers:
+        parts = ["no batch-norm layer found"]
+    else:
+        towers = {tower["op"] for layer in report.layers for tower in layer["towers"]}
+        parts = [_count(len(report.layers), "batch-norm layer")] + ([_count(len(towers), "use")] if towers else [])
+    counts = collections.Counter(finding.severity for finding in report.findings)
+    parts += [_count(counts[severity], severity) for severity in SEVERITIES if counts[severity]]
+    if report.layers and not counts:
+        parts.append("nothing wrong, as far as the graph says" if report.undecided else "nothing wrong")
+    return ", ".join(parts)
+
+
+def _count(count, name):
+    return f"{count} {name}{'' if count == 1 else 's'}"

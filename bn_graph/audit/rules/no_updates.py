@@ -1,0 +1,38 @@
+"""Nothing ever assigns the moving statistics.
+
+The layer trains on the statistics of its batch, and its moving mean and variance are variables that no op changes.
+Evaluation then normalises by their initial values, 0 and 1. It is the usual fault of a batch norm written by hand.
+
+Wrong:
+
+    moving_mean = tf.get_variable("moving_mean", shape, trainable=False)
+    mean = batch_mean if is_training else moving_mean
+
+Right:
+
+    update = tf.assign_sub(moving_mean, (1 - decay) * (moving_mean - batch_mean))
+    with tf.control_dependencies([update]):
+        train_op = optimizer.minimize(loss)
+"""
+
+from bn_graph.audit.evidence import Doubt, Problem
+
+NAME = "no-updates"
+SEVERITY = "error"
+_FIX = """\
+update_mean = tf.assign_sub(moving_mean, (1 - decay) * (moving_mean - batch_mean))
+update_variance = tf.assign_sub(moving_variance, (1 - decay) * (moving_variance - batch_variance))
+with tf.control_dependencies([update_mean, update_variance]):
+    train_op = optimizer.minimize(loss)"""
+
+
+def check(layer, audit):
+    if not audit.trained_by_batch(layer):
+        return
+    if not layer.statistics:
+        yield Doubt("it has no moving statistics; only an evaluation would show that they are missing")
+        return
+    never = [variable for variable in layer.statistics if not audit.assignments.get(variable)]
+    if never and audit.step.has_train_op:
+        message = "Nothing ever assigns the moving statistics: evaluation normalises by their initial values."
+        yield Problem(never, message, _FIX)

@@ -1,0 +1,27 @@
+"""A gamma or beta exists that no tower uses.
+
+The variable was created, and `batch_norm` was called with `center` or `scale` switched off. Nothing trains it, and it
+says nothing of the model in the checkpoint.
+
+Wrong:
+
+    gamma = tf.get_variable("gamma", shape)
+    batch_norm(x, scale=False, reuse=True)
+
+Right:
+
+    gamma = tf.get_variable("gamma", shape)
+    batch_norm(x, scale=True, reuse=True)
+"""
+
+from bn_graph.audit.evidence import Problem
+
+NAME = "unused-parameter"
+SEVERITY = "note"
+_FIX = "batch_norm(..., center=True, scale=True)  # or do not create the variable"
+
+
+def check(layer, audit):
+    if audit.trains and layer.unused:
+        names = [audit.graph.names[variable].rpartition("/")[2] for variable in layer.unused]
+        yield Problem(layer.unused, f"{' and '.join(names)} exists and no tower uses it.", _FIX)

@@ -1,0 +1,79 @@
+"""Evaluating moves the moving statistics.
+
+The ops that update the moving averages run with the evaluation, too. So the evaluation's data leaks into the model, and
+a second evaluation gives another result.
+
+Wrong:
+
+    logits = batch_norm(x, is_training=True, updates_collections=None, reuse=True)  # in the evaluation tower
+
+Right:
+
+    logits = batch_norm(x, is_training=False, updates_collections=None, reuse=True)
+"""
+
+import re
+
+from bn_graph.audit.evidence import Problem
+from bn_graph.audit.graph.ops import MERGE_OPS, SAME_VALUE_OPS
+from bn_graph.audit.rules.wrong_statistics import TRAINING_NAME
+
+NAME = "updates-in-evaluation"
+SEVERITY = "error"
+_GRADIENT_NAME = re.compile(r"(^|/)gradients(_\d+)?/")
+_FIX = """\
+batch_norm(..., is_training=False, reuse=True)  # in an evaluation tower of its own; or, with a placeholder,
+tf.cond(is_training, update, no_update)  # where `update` makes the update ops, so that only its branch runs them"""
+
+
+def check(layer, audit):
+    if not audit.trains:
+        return
+    selectors = audit.selectors(layer)
+    wrong = [update.node for update in layer.updates if _runs_in_evaluation(update, selectors, audit)]
+    if wrong:
+        message = "Evaluating moves the moving statistics: the evaluation data leaks into the model."
+        yield Problem(wrong, message, _FIX)
+
+
+def _runs_in_evaluation(update, selectors, audit):
+    for node, value in selectors:
+        if (node, not value) in update.conditions:
+            return True
+        if (node, value) in update.conditions and not value and TRAINING_NAME.search(audit.graph.names[node]):
+            return True
+    if update.conditions & selectors or not update.depends_on.isdisjoint(node for node, _ in selectors):
+        return False  # it runs in the training branch, or changes nothing in the other
+    if update.node in audit.fact(_run_by_evaluation):
+        return True
+    return bool(selectors) and update.node in audit.fact(_run_by_choosing)
+
+
+def _run_by_evaluation(audit):
+    return _run_by(audit, [use for use, role in audit.step.roles.items() if role == "evaluation"])
+
+
+def _run_by_choosing(audit):
+    """What runs with the output of the towers that are for training and evaluation, as is_training says."""
+    choosing = []
+    for layer in audit.layers:
+        selectors = audit.selectors(layer)
+        either = selectors | {(node, not value) for node, value in selectors}
+        choosing += [use for use in layer.uses if any(conditions & either for _, conditions in use.statistics())]
+    return _run_by(audit, choosing)
+
+
+def _run_by(audit, uses):
+    """What fetching the output of `uses` runs; nothing, where it runs whole training steps on purpose."""
+    graph = audit.graph
+    outputs = {use.output for use in uses}
+    stack = list(outputs)
+    while stack:
+        for user in graph.consumers[stack.pop()]:
+            # In-place updates are often waited for behind the result.
+            handed_on = graph.ops[user] in SAME_VALUE_OPS or graph.ops[user] in MERGE_OPS
+            if handed_on and user not in outputs and not _GRADIENT_NAME.search(graph.names[user]):
+                outputs.add(user)
+                stack.append(user)
+    run = graph.ancestors(outputs)
+    return set() if run.intersection(audit.step.optimizer_ops) else run

@@ -1,0 +1,119 @@
+"""Training uses the moving statistics, or evaluation those of its batch.
+
+A tower that trains has to normalise by the mean and variance of its batch, and a tower that evaluates by the moving
+ones. Evaluated on its batch, a prediction depends on what else is in the batch. Trained on the moving statistics, gamma
+and beta learn to correct values that nobody updates. A layer that is frozen on purpose, and a default of `is_training`
+that only makes the mistake likely, are warnings.
+
+Wrong:
+
+    logits = batch_norm(x, is_training=True, scope="bn", reuse=True)  # in the evaluation tower
+
+Right:
+
+    logits = batch_norm(x, is_training=False, scope="bn", reuse=True)
+"""
+
+import re
+
+from bn_graph.audit.evidence import Doubt, Problem, has_gradients
+from bn_graph.audit.graph.ops import LOOP_OPS
+
+NAME = "wrong-statistics"
+SEVERITY = "error"
+TRAINING_NAME = re.compile(r"(^|/)(is_?train(ing)?|train(ing)?|phase_train|train_phase|training_phase)(_\d+)?$", re.I)
+_FIX_TRAINING = "batch_norm(..., is_training=True)  # in the training tower"
+_FIX_BRANCHES = "mean, variance = tf.cond(is_training, update_and_take_batch_statistics, take_moving_statistics)"
+_FIX_EVALUATION = "batch_norm(..., is_training=False, reuse=True)  # in the evaluation tower"
+_FIX_DEFAULT = "is_training = tf.placeholder(tf.bool, [])  # without a default, TensorFlow says when it was not fed"
+
+
+def check(layer, audit):
+    if audit.trains:
+        yield from _check_training(layer, audit)
+        yield from _check_branches(layer, audit)
+        yield from _check_evaluation(layer, audit)
+        yield from _check_default(layer, audit)
+    elif not has_gradients(audit) and all(kind == "batch" for _, kind, _ in audit.usages(layer)):
+        yield Doubt("it normalises by the batch's statistics, and nothing trains: wrong if this is for evaluation")
+
+
+def _check_training(layer, audit):
+    training = audit.usages(layer, "training")
+    if not training or any(kind == "batch" for _, kind, _ in training):
+        return
+    trained = [v for v in (layer.gamma, layer.beta) if v is not None and v in audit.step.parameters]
+    evidence = [use.node for use, _, _ in training] + trained
+    if trained:
+        message = (
+            "The training tower normalises by the moving statistics and trains gamma or beta on top of them: "
+            "is_training is False where it should be True."
+        )
+        yield Problem(evidence, message, _FIX_TRAINING)
+    elif not any(audit.step.run & _assigned_from_elsewhere(variable, audit) for variable in layer.statistics):
+        message = (
+            "The layer is frozen: its training tower normalises by the moving statistics. That is right only "
+            "where they come from a checkpoint."
+        )
+        yield Problem(evidence, message, _FIX_TRAINING, "warning")
+
+
+def _assigned_from_elsewhere(variable, audit):
+    """What assigns a moving statistic, and takes no batch norm's statistics: averages that follow something else."""
+    updates = {update.node for update in audit.updates.get(variable, ()) if update.uses}
+    return set(audit.assignments.get(variable, ())) - updates
+
+
+def _check_branches(layer, audit):
+    for node, value in sorted(audit.selectors(layer)):
+        if not value and TRAINING_NAME.search(audit.graph.names[node]):
+            message = "The branches are exchanged: where is_training is True, the moving statistics are used."
+            yield Problem([node], message, _FIX_BRANCHES)
+
+
+def _check_evaluation(layer, audit):
+    selectors = audit.selectors(layer)
+    wrong = [
+        use
+        for use, kind, conditions in audit.usages(layer, "evaluation")
+        if kind == "batch" and not conditions & selectors
+    ]
+    if not layer.statistics and all(_is_in_loop(use, audit) for use in layer.uses):
+        return  # a map over the rows, each normalised by itself
+    if wrong:
+        evidence = [node for use in wrong for node in (use.node, *sorted(use.reductions - {use.node}))]
+        message = (
+            "An evaluation tower normalises by the statistics of its own batch, so that a prediction depends on "
+            "what else is in the batch: is_training is True where it should be False."
+        )
+        yield Problem(evidence, message, _FIX_EVALUATION)
+
+
+def _is_in_loop(use, audit):
+    return any(audit.graph.ops[node] in LOOP_OPS for node, _ in use.conditions)
+
+
+def _check_default(layer, audit):
+    graph, selectors = audit.graph, audit.selectors(layer)
+    opposites = {(node, not value) for node, value in selectors}
+    has_evaluation_tower = any(
+        kind != "batch" and not conditions & opposites for _, kind, conditions in audit.usages(layer, "evaluation")
+    )
+    for node, value in sorted(selectors):
+        if graph.ops[node] != "PlaceholderWithDefault" or not graph.inputs[node]:
+            continue
+        default = graph.scalar(graph.inputs[node][0])
+        # Keras feeds its own placeholder in fit and in evaluate.
+        if default is None or graph.names[node].endswith("keras_learning_phase"):
+            continue
+        if not any((node, value) in conditions for _, _, conditions in audit.usages(layer, "training")):
+            continue
+        if bool(default) != value:
+            message = (
+                "is_training is False by default: a training step that does not feed it uses the moving statistics."
+            )
+        elif not has_evaluation_tower:
+            message = "is_training is True by default: an evaluation that does not feed it uses its batch's statistics."
+        else:
+            continue
+        yield Problem([node], message, _FIX_DEFAULT, "warning")
