@@ -1,12 +1,20 @@
-from pathlib import Path
+import sys
 
-from setuptools import find_packages, setup
+# Before anything else, and in words that every Python reads: pip would first download a gigabyte.
+if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+    this = ".".join(map(str, sys.version_info[:2]))
+    sys.exit("bn_graph needs Python 3.10 to 3.13, for which there is TensorFlow; this is " + this)
+
+import re  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from setuptools import find_packages, setup  # noqa: E402
 
 HERE = Path(__file__).parent
 
 setup(
     name="bn-graph",
-    version="1.0.0",
+    version=re.search(r'__version__ = "(.+)"', (HERE / "bn_graph" / "__init__.py").read_text(encoding="utf-8"))[1],
     description='The 2016 TensorFlow tutorial "Using Batch Normalization", running again, step by step',
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

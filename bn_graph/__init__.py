@@ -13,6 +13,8 @@ import importlib
 
 import wrapt
 
+__version__ = "1.0.0"
+
 _MODULE_OF = {
     "TutorialConfig": "config",
     "PAGE": "config",
@@ -20,19 +22,24 @@ _MODULE_OF = {
     "NOTEBOOK": "config",
     "InputError": "errors",
     "Mnist": "mnist",
+    "Splits": "mnist",
     "load_mnist": "mnist",
     "split": "mnist",
     "initialize": "layers",
     "batch_norm": "layers",
+    "TutorialGraph": "graph",
     "build_graph": "graph",
     "train": "training",
     "TrainingRecord": "record",
+    "plot_record": "saving.plot",
     "restore_original_checkpoint": "saving.restore",
     "export_model": "saving.export",
     "recording": "comparison.recordings",
     "audit_graph": "audit",
+    "AuditReport": "audit",
+    "Finding": "audit",
 }
-__all__ = list(_MODULE_OF)
+__all__ = ["__version__", *_MODULE_OF]
 
 
 def __getattr__(name):
@@ -43,7 +50,7 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 @wrapt.when_imported("tf_slim")

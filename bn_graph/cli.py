@@ -8,8 +8,10 @@ import os
 import signal
 import sys
 import tempfile
+from difflib import get_close_matches
 from pathlib import Path
 
+from bn_graph import __version__
 from bn_graph.errors import InputError, one_line
 
 FORCE = {"action": "store_true", "default": False, "help": "replace files that bn_graph did not write"}
@@ -18,13 +20,23 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, without the usage in front. What is not given is not there."""
+    """An argument parser whose errors are one line, without the usage in front. What is not given is not there.
 
-    def __init__(self, **arguments):
-        super().__init__(allow_abbrev=False, argument_default=argparse.SUPPRESS, **arguments)
+    doc: the docstring of the command, whose first line is its description. None, as under `python -OO`, is none.
+    """
+
+    def __init__(self, doc=None, **arguments):
+        description = doc and doc.splitlines()[0]
+        super().__init__(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS, **arguments)
+        if self.add_help:
+            self.add_argument(
+                "--version", action="version", version=f"bn_graph {__version__}", help="print the version"
+            )
 
     def parse_args(self, *arguments):
-        parsed = super().parse_args(*arguments)
+        parsed, unknown = self.parse_known_args(*arguments)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
         for name, value in vars(parsed).items():
             if value == "" or value == [""]:  # an unset variable of a shell, most likely
                 option = f"--{name.replace('_', '-')}"
@@ -33,11 +45,32 @@ class Parser(argparse.ArgumentParser):
                 )
         return parsed
 
+    def _suggestion(self, unknown):
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        for argument in unknown:
+            nearest = get_close_matches(argument.partition("=")[0], options, n=1)
+            if nearest:
+                return f"; did you mean {nearest[0]}?"
+        return ""
+
     def print_help(self, file=None):
         (file or sys.stdout).write(self.format_help())  # argparse's own says nothing of a full disk
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
+
+
+class PrintAndExit(argparse.Action):
+    """An option that prints what `text` returns, of the option's value if it has one, and ends the command."""
+
+    def __init__(self, *arguments, text, **options):
+        super().__init__(*arguments, **options)
+        self._text = text
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        print(self._text() if self.nargs == 0 else self._text(value))
+        sys.stdout.flush()
+        parser.exit()
 
 
 def run(parser, command):

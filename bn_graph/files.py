@@ -1,11 +1,37 @@
 """Files that the user named."""
 
+import glob
 import os
 import stat
 import tempfile
 from pathlib import Path
 
 from bn_graph.errors import InputError
+
+
+def check_exists(path, suffixes=("",), what="No such file or directory"):
+    """Raises `InputError`, "`path`: `what`", where no file has this name and one of `suffixes`.
+
+    For commands, which can so refuse a path before they import TensorFlow. Whoever reads the file looks closer.
+    """
+    if not any(_may_exist(f"{path}{suffix}") for suffix in suffixes):
+        raise InputError(f"{path}: {what}")
+
+
+def check_checkpoint_exists(path):
+    """Raises `InputError` where there is no checkpoint `path`, in whatever way it is named."""
+    if not glob.glob(str(path)):  # V1 files in parts are named by a pattern
+        check_exists(path, ("", ".index"), "not a checkpoint that can be read (No such file or directory)")
+
+
+def _may_exist(path):
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):  # something else is wrong with it
+        return True
+    return True
 
 
 def open_file(path):

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bn_graph.config import LARGEST_SEED
-from bn_graph.errors import InputError
+from bn_graph import memory
+from bn_graph.config import LARGEST_SEED, TutorialConfig
+from bn_graph.errors import InputError, check_type
 from bn_graph.layers import batch_norm, initialize
-from bn_graph.memory import check_memory
+from bn_graph.mnist import Splits
 from bn_graph.tf1 import tf
 
 # In TensorFlow 1 the position of a random op in the graph was its seed. These are the ones that TF 0.12.1 gave to the
@@ -43,7 +44,7 @@ class Layer(NamedTuple):
     activation: Any  # after the ReLU
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TutorialGraph:
     """The end points of the tutorial's graph. Accuracies and losses are float32 scalars, accuracies as fractions.
 
@@ -72,13 +73,20 @@ class TutorialGraph:
     valid_feed: dict  # what valid_accuracy and valid_logits need to be fed
     test_feed: dict
 
+    def __repr__(self):
+        config = self.config
+        return (
+            f"<TutorialGraph {config.edition}, updates {config.updates}, is_training {config.is_training}, "
+            f"{config.hidden_size} hidden units, seed {config.seed}>"
+        )
+
     @property
-    def variables(self):
+    def variables(self) -> dict:
         """Name to variable, in creation order. session.run(variables) gives their values, as a dict."""
         with self.graph.as_default():
             return {variable.op.name: variable for variable in tf.global_variables()}
 
-    def train_feed(self, X, y):
+    def train_feed(self, X, y) -> dict:
         """The feed of one training step on rows X float32 [rows, 784] and one-hot y float32 [rows, 10]."""
         feed = {self.batch_X: X, self.batch_y: y, self.keep_prob: np.float32(self.config.keep_prob)}
         if self.is_training is not None:
@@ -86,7 +94,9 @@ class TutorialGraph:
         return feed
 
 
-def build_graph(config, splits, device_scope=contextlib.nullcontext, wrap_optimizer=None):
+def build_graph(
+    config: TutorialConfig, splits: Splits, device_scope=contextlib.nullcontext, wrap_optimizer=None
+) -> TutorialGraph:
     """Builds the tutorial's graph in a `tf.Graph` of its own and returns it as a `TutorialGraph`.
 
     Args:
@@ -94,18 +104,15 @@ def build_graph(config, splits, device_scope=contextlib.nullcontext, wrap_optimi
         splits: `Splits`. The sets for validation and test are fed, in `valid_feed` and `test_feed`. The tutorial has
             them as constants of the graph: the same numbers, and 60 MB that its optimizer takes two seconds over.
         device_scope: called in the graph; returns the context in which the ops are made, such as `tf.device("/cpu:0")`.
-        wrap_optimizer: a function from optimizer to optimizer, which wraps it in another one; None: as it is.
+        wrap_optimizer: a function from the optimizer to the one that is used in its place; None: none is.
 
     Raises `InputError` where a batch is not smaller than the training set, or where the free memory does not hold so
     many hidden units.
     """
-    num_rows, num_features = splits.train_X.shape
-    num_classes = splits.train_y.shape[1]
-    if config.batch_size >= num_rows:
-        raise InputError(f"batch_size must be less than the {num_rows} training rows, found {config.batch_size}")
-    # The least that they take: the weights, their gradients and Adam's two averages; and the activations of validation.
-    numbers_a_unit = 4 * (num_features + num_classes) + max(config.batch_size, len(splits.valid_y), len(splits.test_y))
-    check_memory("hidden_size", 4 * numbers_a_unit * config.hidden_size, f"{config.hidden_size} units take at least")
+    check_type("build_graph", "config", config, TutorialConfig)
+    check_type("build_graph", "splits", splits, Splits)
+    _check_sizes(config, splits)
+    num_features, num_classes = splits.train_X.shape[1], splits.train_y.shape[1]
     if config.seed is None:
         config = dataclasses.replace(config, seed=random.SystemRandom().randint(0, LARGEST_SEED))
     one_tower = config.is_training == "placeholder"
@@ -184,6 +191,18 @@ def build_graph(config, splits, device_scope=contextlib.nullcontext, wrap_optimi
         valid_feed=valid_feed,
         test_feed=test_feed,
     )
+
+
+def _check_sizes(config, splits):
+    """Raises `InputError` where a batch is too large for the data, or the units for the memory."""
+    num_rows, num_features = splits.train_X.shape
+    if config.batch_size >= num_rows:
+        raise InputError(f"batch_size must be less than the {num_rows} training rows, found {config.batch_size}")
+    # The least that a unit takes: its weights, their gradients and Adam's two averages, and its activations.
+    weights = num_features + splits.train_y.shape[1]
+    activations = max(config.batch_size, len(splits.valid_y), len(splits.test_y))
+    needed = (4 * weights + activations) * np.dtype(np.float32).itemsize * config.hidden_size
+    memory.check_memory("hidden_size", needed, f"{config.hidden_size} units take at least")
 
 
 def create_variables(num_features, hidden_size, num_classes):

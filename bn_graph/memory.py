@@ -1,16 +1,16 @@
-"""TODO."""
+"""How much memory is free."""
+
+import psutil
 
 from bn_graph.errors import InputError
 
 
-def free_memory():
+def free_memory() -> int:
     """Bytes."""
-    import psutil
-
     return psutil.virtual_memory().available
 
 
-def check_memory(name, size, what):
+def check_memory(name, size: int, what: str) -> None:
     """Raises `InputError`, "`name`: `what` ... GB of memory", where `size` bytes are not free."""
     free = free_memory()
     if size > free:

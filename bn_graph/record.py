@@ -27,7 +27,7 @@ def versions(*others):
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class TrainingRecord:
     """One run. Accuracies are fractions, times are seconds.
 
@@ -51,7 +51,23 @@ class TrainingRecord:
     # Of training alone, without the first 50 steps; None if there are no more. Of a resumed run: since then.
     steps_per_second: float | None = None
 
-    def step_line(self, validation=-1):
+    @property
+    def num_steps(self) -> int:
+        """How many steps were trained."""
+        return len(self.train_loss)
+
+    def add_step(self, loss, accuracy):
+        """Adds what a step measured on its batch."""
+        self.train_loss.append(float(loss))
+        self.train_accuracy.append(float(accuracy))
+
+    def add_validation(self, step, accuracy, learning_rate):
+        """Adds a validation, after the update of `step`."""
+        self.valid_step.append(step)
+        self.valid_accuracy.append(float(accuracy))
+        self.learning_rate.append(float(learning_rate))
+
+    def step_line(self, validation=-1) -> str:
         """The line that the tutorial prints after a validation, by its index; the latest one if none is given."""
         step = self.valid_step[validation]
         valid, _ = _PRINTED[self.config.edition]
@@ -65,81 +81,80 @@ class TrainingRecord:
             self.learning_rate[validation],
         )  # fmt: skip
 
-    def test_line(self):
+    def step_lines(self):
+        """All lines that the tutorial has printed after validations."""
+        for validation, step in enumerate(self.valid_step):
+            if step % self.config.print_every == 0:
+                yield self.step_line(validation)
+
+    def test_line(self) -> str:
         """The last line that the tutorial prints."""
         _, test = _PRINTED[self.config.edition]
         return f"Test accuracy: {test}" % (self.test_accuracy * 100)
 
-    def to_json(self):
+    def __repr__(self):
+        config = self.config
+        tested = "not tested" if self.test_accuracy is None else f"test accuracy {self.test_accuracy:.2%}"
+        return (
+            f"<TrainingRecord {config.edition}, updates {config.updates}, split {self.split}, seed {config.seed}: "
+            f"{self.num_steps} of {config.steps} steps, {tested}>"
+        )
+
+    def to_json(self) -> str:
         """The record as JSON text, one object. A number that is not finite becomes null."""
         return json.dumps(self.to_object(), indent=1, allow_nan=False) + "\n"
 
-    def to_object(self):
+    def to_object(self) -> dict:
         """What `to_json` writes, as a dict."""
         config = dataclasses.asdict(self.config)
         config["initial_learning_rate"] = config.pop("learning_rate")
-        measured = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[1:]}
-        measured = {name: _finite(value) for name, value in measured.items()}
+        measured = {name: _finite_or_none(getattr(self, name)) for name in self._measured()}
         return {**config, **measured}
 
     @classmethod
-    def from_json(cls, text, name="record"):
+    def _measured(cls):
+        """The names of all fields but `config`, to their types."""
+        return {field.name: field.type for field in dataclasses.fields(cls)[1:]}
+
+    @classmethod
+    def from_json(cls, text, name="record") -> "TrainingRecord":
         """The record that `to_json` wrote. `name` is what an error calls it.
 
         Raises `InputError` where the text is not JSON, or not the JSON of a record.
         """
         try:
-            found = json.loads(text)
+            content = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{name}: not JSON ({error})") from None
-        return cls.from_object(found, name)
+        return cls.from_object(content, name)
 
     @classmethod
-    def from_object(cls, found, name="record"):
+    def from_object(cls, content, name="record") -> "TrainingRecord":
         """The record of what `to_object` gave. Raises `InputError` where it is something else."""
-        if isinstance(found, dict):
-            found.setdefault("engine", "session")  # records of before there were two
-        measured = {field.name: field.type for field in dataclasses.fields(cls)[1:]}
+        if isinstance(content, dict):
+            content.setdefault("engine", "session")  # records of before there were two
         settings = [field.name for field in dataclasses.fields(TutorialConfig)]
         settings[settings.index("learning_rate")] = "initial_learning_rate"
-        missing = [key for key in (*settings, *measured) if not isinstance(found, dict) or key not in found]
-        if missing:
-            raise InputError(f"{name}: not a record of bn_graph: it has no {missing[0]}")
-        for key, kind in measured.items():
-            if not isinstance(found[key], kind | int if kind is float else kind):
-                raise InputError(f"{name}: {key}: found something of the wrong type, {type(found[key]).__name__}")
-            if type(found[key]) in (int, float) and not _is_finite(found[key]):
-                raise InputError(f"{name}: {key}: expected a finite number")
-            if kind is list:
-                if not all(x is None or _is_finite(x) for x in found[key]):
-                    raise InputError(f"{name}: {key}: expected a list of finite numbers")
-                found[key] = [math.nan if x is None else x for x in found[key]]
-        steps, validations = len(found["train_loss"]), len(found["valid_step"])
+        for key in (*settings, *cls._measured()):
+            if not isinstance(content, dict) or key not in content:
+                raise InputError(f"{name}: not a record of bn_graph: it has no {key}")
+        measured = {key: _checked(f"{name}: {key}", content[key], kind) for key, kind in cls._measured().items()}
+        steps, validations = len(measured["train_loss"]), len(measured["valid_step"])
         for key, length in dict(train_accuracy=steps, valid_accuracy=validations, learning_rate=validations).items():
-            if len(found[key]) != length:
-                raise InputError(f"{name}: {key}: expected {length} numbers, found {len(found[key])}")
-        values = {key.removeprefix("initial_"): found[key] for key in settings}
+            if len(measured[key]) != length:
+                raise InputError(f"{name}: {key}: expected {length} numbers, found {len(measured[key])}")
         try:
-            config = TutorialConfig(**values)
+            config = TutorialConfig(**{key.removeprefix("initial_"): content[key] for key in settings})
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-        return cls(config, **{key: found[key] for key in measured})
+        return cls(config, **measured)
 
     def save(self, path):
         """Writes the record to `path` as JSON, whole or not at all. Raises OSError."""
         write_whole(path, self.to_json().encode())
 
     @classmethod
-    def is_in(cls, path):
-        """Whether the file `path` holds a record."""
-        try:
-            cls.load(path)
-        except InputError:
-            return False
-        return True
-
-    @classmethod
-    def load(cls, path):
+    def load(cls, path) -> "TrainingRecord":
         """The record in the file `path`. Raises `InputError` where it cannot be read or is not a record."""
         try:
             with open_file(path) as file:
@@ -150,11 +165,33 @@ class TrainingRecord:
             raise InputError(f"{path}: not JSON (not UTF-8 text)") from None
 
 
+def record_written_by_us(path) -> bool:
+    """Whether the file `path` holds a record."""
+    try:
+        TrainingRecord.load(path)
+    except InputError:
+        return False
+    return True
+
+
+def _checked(name, value, kind):
+    """A measured value of a record: of type `kind`, finite numbers, null as nan. Raises `InputError`."""
+    if not isinstance(value, kind | int if kind is float else kind):
+        raise InputError(f"{name}: found something of the wrong type, {type(value).__name__}")
+    if type(value) in (int, float) and not _is_finite(value):
+        raise InputError(f"{name}: expected a finite number")
+    if kind is not list:
+        return value
+    if not all(x is None or _is_finite(x) for x in value):
+        raise InputError(f"{name}: expected a list of finite numbers")
+    return [math.nan if x is None else x for x in value]
+
+
 def _is_finite(value):
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
-def _finite(value):
+def _finite_or_none(value):
     if isinstance(value, list):
-        return [_finite(x) for x in value]
+        return [_finite_or_none(x) for x in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

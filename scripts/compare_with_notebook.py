@@ -14,7 +14,7 @@ from bn_graph.errors import InputError
 
 # fmt: off
 # ruff: noqa: E501
-parser = Parser(description=__doc__.splitlines()[0], epilog="Exit code 1: the port is not the original, by the rules that the page names.")
+parser = Parser(__doc__, epilog="Exit code 1: the port is not the original, by the rules that the page names.")
 option = parser.add_argument
 option("--edition", choices=EDITIONS, default="notebook", help="which published text (default: notebook, the only one whose printed output was published)")
 option("--seeds", type=int, default=10, metavar="N", help="train the port from the seeds 1 to N, 2 or more (default: 10)")

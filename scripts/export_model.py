@@ -6,7 +6,7 @@ python scripts/export_model.py notebook.ckpt exported
 
 from bn_graph.cli import FORCE, Parser, import_tensorflow, run
 
-parser = Parser(description=__doc__.splitlines()[0])
+parser = Parser(__doc__)
 parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a V1 file, or the prefix of V2 files (before .index)")
 parser.add_argument("folder", metavar="DIR", help="becomes the SavedModel, with model.keras in it")
 parser.add_argument(

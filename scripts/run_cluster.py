@@ -27,7 +27,7 @@ own = Parser(add_help=False)
 option = own.add_argument
 option("--workers", type=int, default=2, metavar="N", help="replicas, the chief among them (default: 2)")
 option("--ps", type=int, default=1, metavar="N", help="parameter servers (default: 1)")
-parser = Parser(description=__doc__.splitlines()[0], parents=[own, run_tutorial.parser], conflict_handler="resolve")
+parser = Parser(__doc__, parents=[own, run_tutorial.parser], conflict_handler="resolve")
 
 
 def command(arguments):

@@ -17,11 +17,11 @@ from bn_graph.cli import FORCE, Parser, Signals, check_folder, check_output, imp
 from bn_graph.cluster.tf_config import cluster_of
 from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES
 from bn_graph.errors import InputError
-from bn_graph.record import TrainingRecord
+from bn_graph.record import record_written_by_us
 
 # fmt: off
 # ruff: noqa: E501
-parser = Parser(description=__doc__.splitlines()[0])
+parser = Parser(__doc__)
 option = parser.add_argument
 option("--edition", choices=EDITIONS, default="page", help="which published text (default: page)")
 option("--updates", choices=UPDATES, help="who updates the moving averages: the train op depends on the update ops (default for page), batch_norm runs them in place (default for script and notebook), or nobody does (the page as printed)")
@@ -70,7 +70,7 @@ def command(arguments):
     if cluster and cluster.replica != 0:  # the same command, but only the chief prints and writes
         arguments.record = arguments.plot = arguments.checkpoint_dir = None
     if arguments.record:
-        check_output(arguments.record, ".json", TrainingRecord.is_in, arguments.force)
+        check_output(arguments.record, ".json", record_written_by_us, arguments.force)
     if arguments.plot:
         from bn_graph.saving.plot import picture_written_by_us, plot_record
 

@@ -402,10 +402,10 @@ def damage_record(rng, seeds):
 
 
 def parse_record(folder):
-    from bn_graph.record import TrainingRecord
+    from bn_graph.record import TrainingRecord, record_written_by_us
 
     path = folder / "record.json"
-    TrainingRecord.is_in(path)
+    record_written_by_us(path)
     record = TrainingRecord.load(path)
     assert TrainingRecord.from_json(record.to_json()) is not None  # what was loaded can be written and loaded again
 

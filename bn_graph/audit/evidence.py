@@ -1,12 +1,14 @@
 """What is known of one graph, and what the rules ask of it."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bn_graph.audit.graph.conditions import possible
 from bn_graph.audit.graph.flat_graph import FlatGraph, Output
 from bn_graph.audit.training_step import TrainingStep
-from bn_graph.formats.tf_checkpoint import Checkpoint
+
+# tf.GraphKeys, spelt out so that rules can be listed without importing TensorFlow
+UPDATE_OPS, GLOBAL_STEP = "update_ops", "global_step"
 
 
 class Problem(NamedTuple):
@@ -31,7 +33,7 @@ class SavedLayer(NamedTuple):
     statistics: list  # the names that its moving mean and variance have, or should have
     missing: list  # those of them that are not in the checkpoint
     has_companions: bool  # whether gamma, beta, or the weights in front are in the checkpoint
-    layer: object | None  # the `BatchNorm` of the graph; None where the layer is known by names alone
+    layer: Any  # the `BatchNorm` of the graph; None where the layer is known by names alone
     parameters: dict  # gamma and beta, to their name or None
 
 
@@ -50,7 +52,7 @@ class Audit:
     savers: list  # the ops that save
     saved_as: dict  # the variables that these save, to their names in the checkpoint
     num_steps: int | None
-    checkpoint: Checkpoint | None
+    checkpoint: Any  # a `formats.tf_checkpoint.Checkpoint`, or None
     checkpoint_names: dict  # the variables in the checkpoint, as a graph calls them, to their names there
     saved_layers: list  # of `SavedLayer`
     _facts: dict = dataclasses.field(default_factory=dict)

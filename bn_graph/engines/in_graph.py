@@ -9,12 +9,11 @@ same, and a run that is resumed has them at once.
 The evaluations have no dropout. With keep_prob 1 it changes nothing, and draws ten million numbers.
 """
 
-import dataclasses
-
 import numpy as np
 
 from bn_graph import memory
-from bn_graph.graph import Layer, build_graph, compute_accuracy, model
+from bn_graph.engines.step_copy import StepCopy
+from bn_graph.graph import compute_accuracy, model
 from bn_graph.mnist import LazyRows, batch_offset
 from bn_graph.tf1 import capture, make_callable, tf, uniform_at
 
@@ -25,8 +24,8 @@ MOST_BYTES = 2**26  # of batches that are handed over to one session.run, where 
 class InGraphLoop:
     """Like `bn_graph.training.SessionLoop`, many steps to one session.run.
 
-    The steps up to the one after which somebody looks are trained together, when the first of them is asked for. It
-    adds its ops to the tutorial's graph, and its masks begin at the beginning of their stream.
+    The steps up to the next stop are trained together, when the first of them is asked for. It adds its ops to the
+    tutorial's graph, and its masks begin at the beginning of their stream.
     """
 
     def __init__(self, tutorial, splits, session, summaries=None):
@@ -34,19 +33,18 @@ class InGraphLoop:
         self._trained = iter(())  # loss and accuracy of the steps that are trained and were not asked for yet
         self.summary = None  # the histograms of the latest step that is validated
         bytes_of_a_row = _pixels(splits.train_X, slice(1)).nbytes
-        held = len(splits.train_X) * bytes_of_a_row < memory.free_memory() / 2  # by the graph, once more
-        self._most_steps = MOST_STEPS if held else max(1, MOST_BYTES // (self._config.batch_size * bytes_of_a_row))
+        in_memory = len(splits.train_X) * bytes_of_a_row < memory.free_memory() / 2  # the graph has them once more
+        self._most_steps = MOST_STEPS if in_memory else max(1, MOST_BYTES // (self._config.batch_size * bytes_of_a_row))
         with tutorial.graph.as_default():
-            if held:
+            if in_memory:
                 X, y = _variable(session, splits.train_X), _variable(session, splits.train_y)
             else:
                 X, y = _placeholder(splits.train_X), _placeholder(splits.train_y)
-            self._streamed = None if held else (X, y)
+            self._streamed = None if in_memory else (X, y)
             self._first, self._offsets = tf.placeholder(tf.int64, []), tf.placeholder(tf.int64, [None])
-            step = _training_step(tutorial, splits)
-            self._train = make_callable(
-                session, _while_loop(tutorial, step, X, y, self._first, self._offsets, summaries)
-            )
+            step = StepCopy(tutorial, splits)
+            fetches = _while_loop(tutorial, step, X, y, self._first, self._offsets, summaries)
+            self._train = make_callable(session, fetches)
             self._accuracy = {
                 "valid": make_callable(session, [self._tower("valid", session, splits.valid_X, splits.valid_y)]),
                 "test": make_callable(session, [self._tower("test", session, splits.test_X, splits.test_y)]),
@@ -60,7 +58,7 @@ class InGraphLoop:
     def train(self, step, end):
         """Trains the step. Returns its loss and its accuracy on the batch.
 
-        It may train more, but none from `end` on, and is then `steps_in_advance`.
+        It may train more, but none from `end` on. `steps_in_advance` is then how many.
         """
         if not self.steps_in_advance:
             self._trained = self._train_many(step, min(end, step + self._most_steps))
@@ -95,65 +93,36 @@ class InGraphLoop:
         return zip(losses, accuracies, strict=True)
 
 
-def _training_step(tutorial, splits):
-    """The `TutorialGraph` whose training step is copied: one that has is_training built in.
-
-    Where it is a placeholder, dropout is in a function of the graph, out of reach; and the loop only trains.
-    """
-    if tutorial.is_training is None:
-        return tutorial
-    return build_graph(dataclasses.replace(tutorial.config, is_training="bool"), splits)
+Loop = InGraphLoop  # by which `bn_graph.training` knows the engine
 
 
 def _while_loop(tutorial, step, X, y, first, offsets, summaries):
     """The loss and the accuracy of each step whose batch begins at one of `offsets`, and the last one's summary.
 
-    step: the `TutorialGraph` whose training step is copied. Its variables have the names of those of `tutorial`.
+    step: the `StepCopy` of the body.
     first: the number of the first step.
     """
     batch_size, num_steps = tutorial.config.batch_size, tf.size(offsets)
-    ends = [step.train_op, step.train_loss, step.train_accuracy]
-    ops = _needed(ends)
-    (uniform,) = (op for op in ops.values() if op.type == "RandomUniform")
-    graph_def = step.graph.as_graph_def()
-    nodes = [node for node in graph_def.node if node.name in ops and node.name != uniform.name]
-    step_def = tf.GraphDef(node=nodes, versions=graph_def.versions, library=graph_def.library)
-    variables = {v.handle.name: v.handle for v in tutorial.variables.values() if v.op.name in ops}
-    activations = {scope: [tensor.name for tensor in layer] for scope, layer in step.train_layers.items()}
 
-    def train_step(index, losses, accuracies, summary):
-        def batch(data):
-            return tf.cast(tf.slice(data, [offsets[index], 0], [batch_size, data.shape[1]]), tf.float32)
+    def batch(data, index):
+        return tf.cast(tf.slice(data, [offsets[index], 0], [batch_size, data.shape[1]]), tf.float32)
 
-        input_map = {name: capture(handle) for name, handle in variables.items()}
-        input_map |= {step.keep_prob.name: capture(tutorial.keep_prob)}
-        input_map |= {step.batch_X.name: batch(X), step.batch_y.name: batch(y)}
-        input_map |= {uniform.outputs[0].name: uniform_at(uniform, first + tf.cast(index, tf.int64))}
-        names = [end.name for end in ends] + sum(activations.values(), [])
-        train_op, loss, accuracy, *copies = tf.import_graph_def(step_def, input_map, names, name="step")
+    def body(index, losses, accuracies, summary):
+        variables = {name: capture(handle) for name, handle in step.variables.items()}
+        uniform = uniform_at(step.uniform, first + tf.cast(index, tf.int64))
+        copy = step(batch(X, index), batch(y, index), capture(tutorial.keep_prob), uniform, variables)
         if summaries:
-            layers = {scope: Layer(*(copies.pop(0) for _ in tensors)) for scope, tensors in activations.items()}
-            last = tf.equal(index, num_steps - 1)
-            summary = tf.cond(last, lambda: summaries.of_the_batch(layers), lambda: summary)
-        with tf.control_dependencies([train_op]):  # the next step reads what this one has written
-            return index + 1, losses.write(index, loss), accuracies.write(index, accuracy), tf.identity(summary)
+            is_last = tf.equal(index, num_steps - 1)
+            summary = tf.cond(is_last, lambda: summaries.of_the_batch(copy.layers), lambda: summary)
+        with tf.control_dependencies([copy.train_op]):  # the next step reads what this one has written
+            losses, accuracies = losses.write(index, copy.loss), accuracies.write(index, copy.accuracy)
+            return index + 1, losses, accuracies, tf.identity(summary)
 
     empty = tf.TensorArray(tf.float32, num_steps)
     _, losses, accuracies, summary = tf.while_loop(
-        lambda index, *_: index < num_steps, train_step, [0, empty, empty, ""], parallel_iterations=1
+        lambda index, *_: index < num_steps, body, [0, empty, empty, ""], parallel_iterations=1
     )
     return [losses.stack(), accuracies.stack(), *([summary] if summaries else [])]
-
-
-def _needed(ends):
-    """The ops that `ends`, ops or tensors, need, by name; theirs too."""
-    waiting, found = [getattr(end, "op", end) for end in ends], {}
-    while waiting:
-        op = waiting.pop()
-        if op.name not in found:
-            found[op.name] = op
-            waiting += [*op.control_inputs, *(tensor.op for tensor in op.inputs)]
-    return found
 
 
 def _pixels(rows, index=slice(None)):
@@ -165,7 +134,7 @@ def _placeholder(rows):
 
 
 def _variable(session, rows):
-    """The rows as a variable of the graph, which holds them by now: uint8 where they are pixels, float32 otherwise."""
+    """The rows as a variable of the graph, which has them by now: uint8 where they are pixels, float32 otherwise."""
     values = _pixels(rows)
     placeholder = tf.placeholder(values.dtype, values.shape)
     variable = tf.Variable(placeholder, trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES])

@@ -11,6 +11,9 @@ which yield what they have found: `Problem`s, each with its fix, and `Doubt`s. `
 are what there is to ask.
 """
 
+import ast
+import inspect
+
 from bn_graph.audit.evidence import Doubt
 from bn_graph.audit.report import Finding, Undecided
 from bn_graph.audit.rules import (
@@ -29,6 +32,7 @@ from bn_graph.audit.rules import (
     updates_never_run,
     wrong_statistics,
 )
+from bn_graph.errors import InputError
 
 # In the order in which they are reported.
 RULES = (
@@ -47,6 +51,26 @@ RULES = (
     statistics_not_saved,
     statistics_untouched,
 )
+
+
+def list_rules():
+    """A line for each rule: its name, its severity, and what it finds."""
+    width = max(len(rule.NAME) for rule in RULES)
+    return "\n".join(f"{rule.NAME:{width}}  {rule.SEVERITY:7}  {docstring(rule).splitlines()[0]}" for rule in RULES)
+
+
+def explain(name):
+    """What the rule `name` finds, what follows from it, and how it looks wrong and right. Raises `InputError`."""
+    by_name = {rule.NAME: rule for rule in RULES}
+    if name not in by_name:
+        raise InputError(f"expected a rule, one of {', '.join(by_name)}; found {name!r}")
+    rule = by_name[name]
+    return f"{rule.NAME} ({rule.SEVERITY})\n\n{docstring(rule)}"
+
+
+def docstring(rule):
+    """The docstring of a rule, which `python -OO` does not keep."""
+    return ast.get_docstring(ast.parse(inspect.getsource(rule)))
 
 
 def apply(audit):

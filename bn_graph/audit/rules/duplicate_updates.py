@@ -18,9 +18,8 @@ Right:
 
 import collections
 
-from bn_graph.audit.evidence import Problem, only_evaluates
+from bn_graph.audit.evidence import UPDATE_OPS, Problem, only_evaluates
 from bn_graph.audit.graph.ops import MERGE_OPS
-from bn_graph.tf1 import tf
 
 NAME = "duplicate-updates"
 SEVERITY = "warning"
@@ -63,7 +62,7 @@ def _members_of(audit):
     """Update ops to the members of UPDATE_OPS that stand for them: (place, member, how often it is there)."""
     updates = {update.node for layer in audit.layers for update in layer.updates}
     members_of = {}
-    members = collections.Counter(audit.collections.get(tf.GraphKeys.UPDATE_OPS, ())).items()
+    members = collections.Counter(audit.collections.get(UPDATE_OPS, ())).items()
     for place, (member, count) in enumerate(members):
         for update in _stands_for(audit.graph, member, updates):
             members_of.setdefault(update, []).append((place, member, count))

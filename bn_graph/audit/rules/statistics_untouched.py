@@ -17,10 +17,9 @@ import math
 
 import numpy as np
 
-from bn_graph.audit.evidence import Doubt, Problem
+from bn_graph.audit.evidence import GLOBAL_STEP, Doubt, Problem
 from bn_graph.audit.graph.flat_graph import Output
 from bn_graph.audit.rules.updates_never_run import FIX
-from bn_graph.tf1 import tf
 
 NAME = "statistics-untouched"
 SEVERITY = "error"
@@ -55,7 +54,7 @@ def check_saved(saved, audit):
 
 
 def _is_before_training(audit):
-    steps = audit.names(audit.variables_in(tf.GraphKeys.GLOBAL_STEP)) or ("global_step",)
+    steps = audit.names(audit.variables_in(GLOBAL_STEP)) or ("global_step",)
     values = [_value(audit, name, "iu") for name in steps if name in audit.checkpoint_names]
     return any(value is not None and not value.any() for value in values)
 

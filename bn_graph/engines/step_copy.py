@@ -1,0 +1,76 @@
+"""A copy of the tutorial's training step, to be made inside of another graph's loop.
+
+It has the same ops with the same op-level seeds on the same variables. Dropout's random numbers come from outside.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+from bn_graph.graph import Layer, build_graph
+from bn_graph.tf1 import tf
+
+
+class StepOutputs(NamedTuple):
+    """What one copy of the training step computes."""
+
+    train_op: Any
+    loss: Any  # float32 scalar
+    accuracy: Any  # float32 scalar
+    layers: dict  # hidden_layer and output_layer to `Layer`
+
+
+class StepCopy:
+    """The training step of a `TutorialGraph`, taken out of its graph.
+
+    variables: name of a variable's handle to the handle.
+    uniform: the RandomUniform op that draws dropout's numbers.
+    """
+
+    def __init__(self, tutorial, splits):
+        if tutorial.is_training is not None:
+            # Where it is a placeholder, dropout is in a function of the graph, out of reach; and a loop only trains.
+            config = dataclasses.replace(tutorial.config, is_training="bool")
+            step = build_graph(config, splits)
+        else:
+            step = tutorial
+        self._step = step
+        self._ends = [step.train_op, step.train_loss, step.train_accuracy]
+        ops = _ancestors(self._ends)
+        (self.uniform,) = (op for op in ops.values() if op.type == "RandomUniform")
+        graph_def = step.graph.as_graph_def()
+        nodes = [node for node in graph_def.node if node.name in ops and node.name != self.uniform.name]
+        self._graph_def = tf.GraphDef(node=nodes, versions=graph_def.versions, library=graph_def.library)
+        # The variables of `tutorial` have the names of those of `step`.
+        self.variables = {v.handle.name: v.handle for v in tutorial.variables.values() if v.op.name in ops}
+
+    def __call__(self, batch_X, batch_y, keep_prob, uniform, variables) -> StepOutputs:
+        """Makes the copy in the default graph.
+
+        batch_X, batch_y: float32 [batch_size, 784] and [batch_size, 10]. keep_prob: float32 scalar. uniform: float32
+        [batch_size, hidden_size], dropout's random numbers. variables: those of `self.variables`, as the graph here
+        sees them.
+        """
+        step = self._step
+        input_map = {
+            **variables,
+            step.keep_prob.name: keep_prob,
+            step.batch_X.name: batch_X,
+            step.batch_y.name: batch_y,
+            self.uniform.outputs[0].name: uniform,
+        }
+        activations = [tensor.name for layer in step.train_layers.values() for tensor in layer]
+        names = [end.name for end in self._ends] + activations
+        train_op, loss, accuracy, *copies = tf.import_graph_def(self._graph_def, input_map, names, name="step")
+        layers = {scope: Layer(*(copies.pop(0) for _ in Layer._fields)) for scope in step.train_layers}
+        return StepOutputs(train_op, loss, accuracy, layers)
+
+
+def _ancestors(ends):
+    """The ops that `ends`, ops or tensors, need, by name; these included."""
+    waiting, ops = [getattr(end, "op", end) for end in ends], {}
+    while waiting:
+        op = waiting.pop()
+        if op.name not in ops:
+            ops[op.name] = op
+            waiting += [*op.control_inputs, *(tensor.op for tensor in op.inputs)]
+    return ops
