@@ -3,6 +3,7 @@
 import argparse
 import ctypes
 import errno
+import importlib
 import io
 import os
 import signal
@@ -155,7 +156,7 @@ def import_tensorflow():
     with tempfile.TemporaryFile() as printed:
         os.dup2(printed.fileno(), 2)
         try:
-            from bn_graph.tf1 import tf
+            tf = importlib.import_module("bn_graph.tf1").tf  # here, so that --help and mistakes need not wait for it
         except Exception:
             printed.seek(0)
             os.write(stderr, printed.read())

@@ -39,34 +39,34 @@ class _BatchNormalization:
     the same arithmetic itself, and takes it where `updates_collections` is a list; so hand the call back as a list.
     """
 
-    def __init__(self, *, axis, momentum, epsilon, center, scale, trainable, fused, _scope, _reuse, **others):
-        part = "beta", "gamma", "moving_mean", "moving_variance"
-        self._scope = _scope
+    def __init__(self, **given):
+        parameters = "beta", "gamma", "moving_mean", "moving_variance"
+        self._scope = given["_scope"]
         self._arguments = dict(
-            decay=momentum,
-            center=center,
-            scale=scale,
-            epsilon=epsilon,
+            decay=given["momentum"],
+            center=given["center"],
+            scale=given["scale"],
+            epsilon=given["epsilon"],
             activation_fn=None,
-            param_initializers={name: others[f"{name}_initializer"] for name in part},
-            param_regularizers={name: others[f"{name}_regularizer"] for name in part[:2]},
+            param_initializers={name: given[f"{name}_initializer"] for name in parameters},
+            param_regularizers={name: given[f"{name}_regularizer"] for name in parameters[:2]},
             updates_collections=[tf.GraphKeys.UPDATE_OPS],
-            reuse=_reuse,
+            reuse=given["_reuse"],
             variables_collections=None,
             outputs_collections=None,
-            trainable=trainable,
+            trainable=given["trainable"],
             batch_weights=None,
-            fused=fused,
-            data_format="NCHW" if axis == 1 else "NHWC",
+            fused=given["fused"],
+            data_format="NCHW" if given["axis"] == 1 else "NHWC",
             zero_debias_moving_mean=False,
-            scope=_scope,
+            scope=given["_scope"],
         )
-        if others["renorm"] or others["adjustment"]:
+        if given["renorm"] or given["adjustment"]:
             raise NotImplementedError(
                 "tf_slim.batch_norm leaves renorm and adjustment to a Keras layer that this TensorFlow does not have"
             )
         regularized = any(self._arguments["param_regularizers"].values())
-        if regularized and not fused:
+        if regularized and not given["fused"]:
             raise NotImplementedError("tf_slim.batch_norm itself takes param_regularizers only with fused=True")
 
     def apply(self, inputs, training):
@@ -116,7 +116,7 @@ def make_callable(session, fetches):
 
 
 def capture(tensor):
-    """A tensor of the graph around the body of a `tf.while_loop`, as the body sees it. Call it in the body."""
+    """Makes a tensor of the graph around a `tf.while_loop` known to the loop's body. Call it in the body."""
     graph = tf.get_default_graph()
     return graph.capture(tensor) if hasattr(graph, "capture") else tensor
 

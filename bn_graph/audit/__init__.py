@@ -5,6 +5,8 @@ graph shows it. An audit is a pipeline: `formats.tf_graph` parses, `graph` flatt
 what updates them, `training_step` finds what trains them, `rules` judge, `report` prints.
 """
 
+import importlib
+
 from bn_graph.audit.report import AuditReport, Finding, Undecided
 
 __all__ = ["AuditReport", "Finding", "Undecided", "audit_graph"]
@@ -14,6 +16,4 @@ def __getattr__(name):
     # Imported when it is first used: it needs TensorFlow, and the list of rules does not.
     if name != "audit_graph":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bn_graph.audit.audit import audit_graph
-
-    return audit_graph
+    return importlib.import_module("bn_graph.audit.audit").audit_graph
