@@ -1,15 +1,20 @@
 """What a report says of each layer, for tools: a dict that JSON can hold."""
 
+from bn_graph.audit.graph.flat_graph import printable
+
 
 def describe(audit, layer):
     """A `BatchNorm` as `AuditReport.layers` has it."""
-    names = audit.graph.names
+
+    def name(node):
+        return None if node is None else printable(audit.graph.names[node])
+
     return {
         "name": layer.name,
-        "variables": {part: None if v is None else names[v] for part, v in layer.variables.items()},
+        "variables": {part: name(variable) for part, variable in layer.variables.items()},
         "towers": [
             {
-                "op": names[use.node],
+                "op": name(use.node),
                 "role": audit.step.roles[use],
                 "statistics": kind,
                 "condition": _condition(audit, conditions),
@@ -19,8 +24,8 @@ def describe(audit, layer):
         ],
         "updates": [
             {
-                "op": names[update.node],
-                "variable": names[update.variable],
+                "op": name(update.node),
+                "variable": name(update.variable),
                 "condition": _condition(audit, update.conditions),
                 "decay": None if update.decay is None else round(update.decay, 6),
                 "run_by_train_op": update.node in audit.step.run if audit.step.has_train_op else None,
@@ -38,4 +43,6 @@ def describe_saved(saved):
 
 
 def _condition(audit, conditions):
-    return " and ".join(f"{audit.graph.names[node]} is {value}" for node, value in sorted(conditions)) or None
+    return (
+        " and ".join(f"{printable(audit.graph.names[node])} is {value}" for node, value in sorted(conditions)) or None
+    )

@@ -114,5 +114,9 @@ def only_evaluates(audit, update):
 
 def has_gradients(audit):
     """Whether the graph has ops of gradients."""
+    return audit.fact(_has_gradients)
+
+
+def _has_gradients(audit):
     graph = audit.graph
     return any("gradients/" in name for name in graph.names) or any(op.endswith("Grad") for op in graph.ops)

@@ -15,7 +15,7 @@ def saved_names(graph, savers):
     """The variables that these ops save, to the names under which they do."""
     saved_as = {}
     for node in savers:
-        names = graph.strings(graph.inputs[node][1]) if len(graph.inputs[node]) > 1 else None
+        names = graph.strings(graph.inputs[node][1], len(graph.inputs[node])) if len(graph.inputs[node]) > 1 else None
         for position, output in enumerate(graph.inputs[node][_SAVE_OPS[graph.ops[node]] :]):
             origin = graph.origin(output)
             if origin in graph.variable:

@@ -106,13 +106,14 @@ def _first_alike(graph, node, depth=0):
     """The first node that compares the same in the same way: predicates are often made anew for each layer."""
     node = graph.variable.get(node, node)
     if graph.ops[node] == "Const" and "value" in graph.attrs[node]:
-        key = graph.attrs[node]["value"].tensor.SerializeToString()[:1000]
-    elif graph.ops[node] in COMPARE_OPS and depth < 4:
+        if node not in graph.first_alike:  # a constant may be large, and asked about by many
+            key = graph.attrs[node]["value"].tensor.SerializeToString()
+            graph.first_alike[node] = graph.first_alike.setdefault(key, node)
+        return graph.first_alike[node]
+    if graph.ops[node] in COMPARE_OPS and depth < 4:
         operands = (_first_alike(graph, graph.origin(output), depth + 1) for output in graph.inputs[node])
-        key = (graph.ops[node], *operands)
-    else:
-        return node
-    return graph.first_alike.setdefault(key, node)
+        return graph.first_alike.setdefault((graph.ops[node], *operands), node)
+    return node
 
 
 def possible(graph, conditions):

@@ -19,6 +19,7 @@ _DTYPES = {  # types.proto: those that a constant of interest can have, with the
     9: (np.int64, "int64_val"),
     10: (np.bool_, "bool_val"),
 }
+_MOST_VALUES = 1 << 20  # of a constant; no layer has more channels
 # tensorflow/core/framework/resource_mgr.h: ResourceHandle::ANONYMOUS_NAME, the name of handles that share nothing.
 _ANONYMOUS = b"cd2c89b7-88b7-44c8-ad83-06c2a9158347"
 
@@ -47,16 +48,21 @@ class FlatGraph:
     controls: list  # a list of nodes per node: those that it waits for
     unfollowed: list  # the calls whose functions could not be copied
     number: dict = dataclasses.field(init=False)  # name to node
+    top_level: list  # per node the op of the graph itself that it is a part of, by a call; most are their own
     variable: dict = dataclasses.field(init=False)  # nodes that are variables, to the one that stands for the variable
+    handles: dict = dataclasses.field(init=False)  # the other way round: to the list of nodes
     consumers: list = dataclasses.field(init=False)  # per node the nodes that take its outputs
     waiters: list = dataclasses.field(init=False)  # per node the nodes that wait for it
     # Per node a frozenset of (predicate, value): it runs only where all of these predicates have these values.
     conditions: list = dataclasses.field(init=False)
-    first_alike: dict = dataclasses.field(init=False)  # what a predicate compares, to the first node that compares it
+    first_alike: dict = dataclasses.field(init=False)  # constants, and what predicates compare, to the first node alike
 
     def __post_init__(self):
         self.number = {name: node for node, name in enumerate(self.names)}
         self.variable = _variables(self.ops, self.attrs)
+        self.handles = {}
+        for node, variable in self.variable.items():
+            self.handles.setdefault(variable, []).append(node)
         self.consumers = [[] for _ in self.names]
         self.waiters = [[] for _ in self.names]
         for node, inputs in enumerate(self.inputs):
@@ -66,32 +72,21 @@ class FlatGraph:
                 self.waiters[source].append(node)
         self.conditions = [frozenset()] * len(self.names)
         self.first_alike = {}
+        self._constants = {}  # node to its array, or None
 
     # Constants and shapes
 
     def constant(self, output, limit=64):
         """The values of a constant as a numpy array, or None where it is none, or has more than `limit` values."""
         node = self.origin(output)
-        if self.ops[node] != "Const" or "value" not in self.attrs[node]:
+        if self.ops[node] != "Const":
             return None
-        proto = self.attrs[node]["value"].tensor
-        if proto.dtype not in _DTYPES or proto.tensor_shape.unknown_rank:
-            return None
-        shape = [dim.size for dim in proto.tensor_shape.dim]
-        if any(size < 0 for size in shape) or len(shape) > 8 or math.prod(shape) > limit:
-            return None
-        dtype, field = _DTYPES[proto.dtype]
-        size = math.prod(shape)
-        if proto.tensor_content:
-            if len(proto.tensor_content) != size * np.dtype(dtype).itemsize:
+        if node not in self._constants:
+            if not _has_values(self.attrs[node], limit):
                 return None
-            return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
-        values = list(getattr(proto, field))
-        if not values:  # tensor.proto: a tensor of which no value is given is one of zeros
-            return np.zeros(shape, dtype)
-        if len(values) > size:
-            return None
-        return np.array(values + values[-1:] * (size - len(values)), dtype).reshape(shape)
+            self._constants[node] = _values(self.attrs[node]["value"].tensor)
+        values = self._constants[node]
+        return values if values is not None and values.size <= limit else None
 
     def scalar(self, output):
         """The value of a constant of one element as a float, or None."""
@@ -105,12 +100,12 @@ class FlatGraph:
         value = self.scalar(Output(node, 0))
         return None if value is None else bool(value)
 
-    def strings(self, output):
-        """The values of a constant of strings, or None."""
+    def strings(self, output, most):
+        """The first values of a constant of strings, no more than `most`, or None."""
         node = self.origin(output)
         if self.ops[node] != "Const" or "value" not in self.attrs[node]:
             return None
-        return [value.decode("utf-8", "replace") for value in self.attrs[node]["value"].tensor.string_val]
+        return [value.decode("utf-8", "replace") for value in self.attrs[node]["value"].tensor.string_val[:most]]
 
     def shape(self, output):
         """The static shape as a list, with None for what is not known; None where nothing is known."""
@@ -203,6 +198,35 @@ def origin(ops, inputs, node):
             break
         node = inputs[node][0].node
     return node
+
+
+def _has_values(attr, most):
+    """Whether the attributes of a Const hold a tensor of a type of interest, of no more values than `most`."""
+    if "value" not in attr:
+        return False
+    proto = attr["value"].tensor
+    if proto.dtype not in _DTYPES or proto.tensor_shape.unknown_rank or len(proto.tensor_shape.dim) > 8:
+        return False
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    return min(shape, default=0) >= 0 and math.prod(shape) <= min(most, _MOST_VALUES)
+
+
+def _values(proto):
+    """The array of a tensor in a Const, or None where it is damaged."""
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    size = math.prod(shape)
+    dtype, field = _DTYPES[proto.dtype]
+    if proto.tensor_content:
+        content = proto.tensor_content
+        return np.frombuffer(content, dtype).reshape(shape) if len(content) == size * np.dtype(dtype).itemsize else None
+    values = getattr(proto, field)
+    if not values:  # tensor.proto: a tensor of which no value is given is one of zeros
+        return np.broadcast_to(dtype(0), shape)
+    if len(values) > size:
+        return None
+    if len(values) == 1:  # and one of which the last ones are left out repeats the last that is there
+        return np.broadcast_to(dtype(values[0]), shape)
+    return np.array([*values, *[values[-1]] * (size - len(values))], dtype).reshape(shape)
 
 
 def _variables(ops, attrs):

@@ -36,7 +36,10 @@ _OUTPUT_NAMES = {
     **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), ("y", "batch_mean", "batch_variance")),
 }
 _LOOPS = -1  # no output of a While: the predicate by which it goes on
-_MAX_COPIES = 100_000  # nodes from bodies of functions; functions that call each other twice grow without end
+# Of all that is copied from bodies of functions, by `_Function.size`. Functions that call each other twice grow without
+# end, and a large one may be called as often as there are bytes in the file.
+_MAX_COPIED = 400_000
+_LONGEST_PREFIX = 200  # characters that a copied node's name has of its call's
 _MAX_DEPTH = 60
 _LARGE_GROUP = 8  # control edges of one node, above which they go through a node of their own
 _MAX_GROUPS = 8  # of the latest groups, in which a larger set of control edges is looked for
@@ -46,7 +49,15 @@ def flatten(graph_def):
     """The `FlatGraph` of a GraphDef. Raises `InputError` where it is no graph."""
     nodes = _Nodes(graph_def.library)
     _Inlining(nodes, graph_def).run()
-    graph = FlatGraph(nodes.names, nodes.ops, nodes.attrs, nodes.inputs, nodes.controls, nodes.unfollowed)
+    graph = FlatGraph(
+        names=nodes.names,
+        ops=nodes.ops,
+        attrs=nodes.attrs,
+        inputs=nodes.inputs,
+        controls=nodes.controls,
+        unfollowed=nodes.unfollowed,
+        top_level=nodes.top_level,
+    )
     find_conditions(graph, nodes.call_conditions)
     return graph
 
@@ -58,8 +69,9 @@ class _Nodes:
         self.names, self.ops, self.attrs = [], [], []
         self.inputs, self.controls = [], []
         self.unfollowed = []
+        self.top_level = []  # per node the op of the graph itself that it is a part of
         self.call_conditions = {}  # node to the conditions of the branch that it was copied from
-        self.functions = {function.signature.name: function for function in library.function}
+        self.functions = {definition.signature.name: _Function(definition) for definition in library.function}
 
     def add(self, name, op, attr):
         self.names.append(name)
@@ -67,13 +79,15 @@ class _Nodes:
         self.attrs.append(attr)
         self.inputs.append([])
         self.controls.append([])
+        self.top_level.append(len(self.names) - 1)
         return len(self.names) - 1
 
-    def add_inside(self, call, name, op, inputs, conditions=frozenset()):
+    def add_inside(self, call, name, op, attr=None, inputs=(), conditions=frozenset()):
         """Adds a node that stands for a part of what `call` does."""
-        node = self.add(f"{self.names[call]}->{name}", op, {})
+        node = self.add(f"{self.names[call][-_LONGEST_PREFIX:]}->{name}", op, {} if attr is None else attr)
         self.inputs[node] = list(inputs)
         self.call_conditions[node] = conditions
+        self.top_level[node] = self.top_level[call]
         return node
 
     def connect(self, node, texts, scope):
@@ -104,11 +118,16 @@ class _Nodes:
         for members, group in scope.groups:
             if members == common:
                 return group, members
-        group = self.add(f"{self.names[node]}->controls", CONTROL_GROUP, {})
-        self.controls[group] = [scope.control(text[1:]) for text in sorted(common)]
+        group = self.add_group(node, [scope.control(text[1:]) for text in sorted(common)])
         scope.groups.insert(0, (common, group))
         del scope.groups[_MAX_GROUPS:]
         return group, common
+
+    def add_group(self, node, controls):
+        """Adds a node that stands for many control edges; `node` is one of those that wait for it."""
+        group = self.add(f"{self.names[node][-_LONGEST_PREFIX:]}->controls", CONTROL_GROUP, {})
+        self.controls[group] = controls
+        return group
 
     def called_functions(self, node):
         """The names of the functions that a node calls; of most nodes, none."""
@@ -127,10 +146,22 @@ class _Nodes:
         op = self.ops[node]
         if op in _OUTPUT_NAMES:
             return _OUTPUT_NAMES[op].index(name) if name in _OUTPUT_NAMES[op] else len(_OUTPUT_NAMES[op])
-        if op in self.functions:
-            declared = [argument.name for argument in self.functions[op].signature.output_arg]
-            return declared.index(name) if name in declared else 0
-        return 0
+        return self.functions[op].output_index.get(name, 0) if op in self.functions else 0
+
+
+class _Function:
+    """A function of the library.
+
+    size: how much a copy of it takes: its nodes, their inputs, every 64 characters of their names, and its results.
+    output_index: the names of its outputs, to their numbers.
+    """
+
+    def __init__(self, definition):
+        self.definition = definition
+        signature, nodes = definition.signature, definition.node_def
+        self.size = sum(1 + len(node.input) + len(node.name) // 64 for node in nodes)
+        self.size += len(signature.output_arg) + len(definition.control_ret) + 1
+        self.output_index = {argument.name: index for index, argument in enumerate(signature.output_arg)}
 
 
 @dataclasses.dataclass
@@ -153,11 +184,11 @@ class _GraphScope:
 class _FunctionScope:
     """What the names in one copy of a function's body mean: its arguments, and its own nodes."""
 
-    def __init__(self, nodes, function, call, arguments):
-        self._nodes, self._name = nodes, function.signature.name
+    def __init__(self, nodes, definition, call, arguments):
+        self._nodes, self._name = nodes, definition.signature.name
         self._arguments, self._local, self.groups = {}, {}, []
         start = 0
-        for argument in function.signature.input_arg:
+        for argument in definition.signature.input_arg:
             count = max(_num_tensors(argument, nodes.attrs[call]), 0)
             self._arguments[argument.name] = arguments[start : start + count]
             start += count
@@ -206,7 +237,6 @@ class _Call(NamedTuple):
     node: int
     stack: tuple  # the names of the functions around it
     conditions: frozenset  # of the branch that it is in, as (`Output`, value)
-    depth: int
 
 
 class _Inlining:
@@ -214,7 +244,7 @@ class _Inlining:
 
     def __init__(self, nodes, graph_def):
         self._nodes, self._graph_def = nodes, graph_def
-        self._num_own = len(graph_def.node)
+        self._copied = 0  # so far, by `_Function.size`
         self._pending = collections.deque()
         self._results = {}  # `Output` of a call, to the `Output` that a copied body returns in its place
 
@@ -228,7 +258,7 @@ class _Inlining:
         for node, node_def in enumerate(defs):
             nodes.connect(node, node_def.input, scope)
             if nodes.called_functions(node):
-                self._pending.append(_Call(node, (), frozenset(), 0))
+                self._pending.append(_Call(node, (), frozenset()))
         while self._pending:
             self._inline(self._pending.popleft())
         nodes.inputs = [[self._final(source) for source in inputs] for inputs in nodes.inputs]
@@ -262,11 +292,11 @@ class _Inlining:
 
     def _can_inline(self, call, names):
         nodes, op = self._nodes, self._nodes.ops[call.node]
-        size = sum(len(nodes.functions[name].node_def) for name in names if name in nodes.functions)
+        size = sum(nodes.functions[name].size for name in names if name in nodes.functions)
         return (
             all(name in nodes.functions and name not in call.stack for name in names)
-            and call.depth < _MAX_DEPTH
-            and len(nodes.names) - self._num_own + size <= _MAX_COPIES
+            and len(call.stack) < _MAX_DEPTH
+            and self._copied + size <= _MAX_COPIED
             and (op not in _BRANCHING or bool(nodes.inputs[call.node]))
             and (op not in _LOOPING or len(names) == 2)
         )
@@ -282,7 +312,13 @@ class _Inlining:
             returned.append(results)
             effects += more
         merges = [
-            nodes.add_inside(call.node, f"Merge_{k}", "Merge", [Output(result, 0) for result in one], call.conditions)
+            nodes.add_inside(
+                call.node,
+                f"Merge_{k}",
+                "Merge",
+                inputs=[Output(result, 0) for result in one],
+                conditions=call.conditions,
+            )
             for k, one in enumerate(zip(*returned, strict=False))
         ]
         self._wait_for_effects(call, merges, effects)
@@ -290,7 +326,7 @@ class _Inlining:
 
     def _inline_loop(self, call, body, condition):
         nodes, inputs = self._nodes, self._nodes.inputs[call.node]
-        merges = [nodes.add_inside(call.node, f"Merge_{k}", "Merge", [value]) for k, value in enumerate(inputs)]
+        merges = [nodes.add_inside(call.node, f"Merge_{k}", "Merge", inputs=[value]) for k, value in enumerate(inputs)]
         arguments = [Output(merge, 0) for merge in merges]
         conditions = with_condition(call.conditions, (Output(call.node, _LOOPS), True))
         results, effects = self._copy(call, body, arguments, conditions)
@@ -300,38 +336,45 @@ class _Inlining:
             if origin(nodes.ops, nodes.inputs, result) == merge:
                 nodes.ops[merge] = "Identity"  # what the loop does not change
                 continue
-            again = nodes.add_inside(call.node, f"NextIteration_{merge}", "NextIteration", [Output(result, 0)])
+            inputs = [Output(result, 0)]
+            again = nodes.add_inside(call.node, f"NextIteration_{merge}", "NextIteration", inputs=inputs)
             nodes.inputs[merge].append(Output(again, 0))
-            nodes.controls[merge] += [node for node in effects if node != merge]
+            nodes.controls[merge] += effects
         return merges
 
     def _wait_for_effects(self, call, results, effects):
-        """Makes the results of a call wait for what it waits for, and for what runs in it for its effect."""
+        """Makes the results of a call wait for what it waits for, and for what runs in it for its effect.
+
+        Returns what they wait for, through a node of its own where that is much.
+        """
         nodes = self._nodes
-        effects = nodes.controls[call.node] = [*nodes.controls[call.node], *effects]
+        effects = [*nodes.controls[call.node], *effects]
+        if len(effects) > _LARGE_GROUP:
+            effects = [nodes.add_group(call.node, effects)]
+        nodes.controls[call.node] = effects
         for result in results:
             nodes.controls[result] += effects
         return effects
 
     def _copy(self, call, name, arguments, conditions):
         """Copies one function's body. Returns the nodes of what it returns, and those that run for their effect."""
-        nodes, function = self._nodes, self._nodes.functions[name]
+        nodes, function = self._nodes, self._nodes.functions[name].definition
+        self._copied += self._nodes.functions[name].size
         scope = _FunctionScope(nodes, function, call.node, arguments)
         for node_def in function.node_def:
-            node = nodes.add(f"{nodes.names[call.node]}->{node_def.name}", node_def.op, node_def.attr)
+            node = nodes.add_inside(call.node, node_def.name, node_def.op, node_def.attr, conditions=conditions)
             scope.add(node_def.name, node)
-            nodes.call_conditions[node] = conditions
         effects = [scope.control(target) for target in function.control_ret.values()]
         # Older functions do not say what runs for its effect: there it is every op that has one. Branches and loops
         # become part of the graph around them before they run, and what nothing waits for is dropped.
         implicit = not effects and nodes.ops[call.node] not in _BRANCHING | _LOOPING
-        stack = (*call.stack, *nodes.called_functions(call.node))
+        stack = (*call.stack, name)
         for node_def in function.node_def:
             node = scope.control(node_def.name)
             nodes.connect(node, node_def.input, scope)
             calls = bool(nodes.called_functions(node))
             if calls:
-                self._pending.append(_Call(node, stack, conditions, call.depth + 1))
+                self._pending.append(_Call(node, stack, conditions))
             if implicit and (calls or node_def.op in ASSIGN_OPS or is_optimizer_op(node_def.op)):
                 effects.append(node)
         returned = []
@@ -342,7 +385,7 @@ class _Inlining:
                 )
             returned.append(scope.output(function.ret[argument.name]))
         results = [
-            nodes.add_inside(call.node, f"{name}/{k}", "Identity", [output], conditions)
+            nodes.add_inside(call.node, f"{name}/{k}", "Identity", inputs=[output], conditions=conditions)
             for k, output in enumerate(returned)
         ]
         return results, effects

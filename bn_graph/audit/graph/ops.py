@@ -63,6 +63,7 @@ EXACT_INPUTS = {
     **dict.fromkeys(("Add", "AddV2", "BiasAdd", "BiasAddV1", "Sub", "Mul", "RealDiv", "Div", "DivNoNan", "Pow"), 2),
     **dict.fromkeys(("Maximum", "Minimum", "SquaredDifference", "Mean", "Sum", *SWITCH_OPS, *ASSIGN_OPS), 2),
     **dict.fromkeys(SELECT_OPS, 3),
+    **dict.fromkeys(COMPARE_OPS, 2),
 }
 FEWEST_INPUTS = {
     **dict.fromkeys((*SAME_VALUE_OPS, *MERGE_OPS, "PlaceholderWithDefault"), 1),

@@ -50,17 +50,10 @@ class _Grouping:
         self._by_name = {graph.names[node]: node for node in set(graph.variable.values())}
 
     def layers(self):
-        keys = self._keys()
-        members = {}  # key to all (normalization, its keys) of the layer
-        for use, own in keys.items():
-            if own and self._is_batch_norm(use):
-                # Whoever shares a variable is of one layer.
-                others = {id(members[key]): members[key] for key in own if key in members}
-                joined = [*(member for group in others.values() for member in group), (use, own)]
-                for _, shared in joined:
-                    members.update(dict.fromkeys(shared, joined))
-        groups = {id(group): group for group in members.values()}
-        return [self._layer(group) for group in groups.values()]
+        keys = {use: own for use, own in self._keys().items() if own and self._is_batch_norm(use)}
+        return [
+            self._layer(uses, list(dict.fromkeys(key for use in uses for key in keys[use]))) for uses in joined(keys)
+        ]
 
     def _keys(self):
         """For each normalisation what it has in common with the others of its layer: moving statistics, or else."""
@@ -116,10 +109,8 @@ class _Grouping:
         names = {self._graph.names[node] for node in use.moving()}
         return any(s.kind != "moving" for s in use.variance) or any(MEAN_NAME.search(name) for name in names)
 
-    def _layer(self, members):
-        uses = tuple(use for use, _ in members)
-        keys = [key for _, own in members for key in own]
-        variables = list(dict.fromkeys(key for key in keys if isinstance(key, int)))
+    def _layer(self, uses, keys):
+        variables = [key for key in keys if isinstance(key, int)]
         constants = [key[1] for key in keys if isinstance(key, tuple) and key[0] == "constant"]
         variance = next((v for v in variables if self._is_variance(v)), None)
         mean = next((v for v in variables if v != variance and not self._is_variance(v)), None)
@@ -178,6 +169,27 @@ class _Grouping:
         }
 
 
+def joined(keys):
+    """Whoever shares a key, be it through others, is of one group: tuples of the keys of the dict `keys`, in order."""
+    members = {}
+    for item, own in keys.items():
+        for key in own:
+            members.setdefault(key, []).append(item)
+    order, seen, groups = {item: place for place, item in enumerate(keys)}, set(), []
+    for item in keys:
+        if item in seen:
+            continue
+        seen.add(item)
+        group = [item]
+        for other in group:  # grows
+            for key in keys[other]:
+                new = [member for member in members.pop(key, ()) if member not in seen]
+                seen.update(new)
+                group += new
+        groups.append(tuple(sorted(group, key=order.get)))
+    return groups
+
+
 def weights_before(graph, use):
     """The nearest variables in front of a normalisation, through at most a few ops, as a frozenset; None for none."""
     front, seen = [use.x.node], set()
@@ -196,7 +208,7 @@ def weights_before(graph, use):
 
 def is_read(graph, variable):
     """Whether anything but a Saver, an initializer or an optimizer takes a variable's value."""
-    stack, seen = [node for node, of in graph.variable.items() if of == variable], set()
+    stack, seen = list(graph.handles[variable]), set()
     while stack and len(seen) < 200:
         node = stack.pop()
         for user in graph.consumers[node]:

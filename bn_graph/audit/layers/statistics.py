@@ -1,5 +1,6 @@
 """Where a mean or a variance comes from: the batch, moving variables or constants, or one of them on a condition."""
 
+import math
 from typing import NamedTuple
 
 from bn_graph.audit.graph.conditions import condition_of, possible, predicate
@@ -33,7 +34,8 @@ def statistics_of(graph, output):
         if node in graph.variable:
             statistics.append(Statistic("moving", graph.variable[node], conditions))
         elif graph.ops[node] == "Const":
-            if graph.constant(source, 1 << 20) is not None and graph.constant(source, 1) is None:
+            values = graph.constant(source, math.inf)
+            if values is not None and values.size > 1:
                 statistics.append(Statistic("constant", node, conditions))
         elif reductions_behind(graph, source):
             statistics.append(Statistic("batch", node, conditions))

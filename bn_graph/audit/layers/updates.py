@@ -26,6 +26,8 @@ _COMPUTE = {
     "Neg": operator.neg,
 }
 _INPUT_FREE = {"Const", "Placeholder", "PlaceholderWithDefault", "Fill", "ZerosLike", "OnesLike", "Shape"}
+_MOST_USES = 100  # of one batch's mean that an update is said to take
+_MAX_DEPTH, _MOST_VALUES = 40, 1000  # of the arithmetic of an update
 _RESTORE = {"RestoreV2", "Restore", "RestoreSlice"}
 
 
@@ -86,7 +88,9 @@ def find_updates(graph, normalizations, assignments):
             continue
         for node in nodes:
             value = made_of(graph, graph.inputs[node][1])
-            uses = dict.fromkeys(use for r in sorted(value.reductions) for use in by_reduction.get(r, ()))
+            uses = dict.fromkeys(
+                use for reduction in sorted(value.reductions) for use in by_reduction.get(reduction, ())[:_MOST_USES]
+            )
             if uses or variable in moving:
                 decay, debiased = _decay(graph, node, variable, batch_statistics, value.nodes)
                 update = Update(node, variable, tuple(uses), graph.conditions[node], value.nodes, decay, debiased)
@@ -167,7 +171,7 @@ class _Evaluation:
         node = output.node
         if node not in self._values:
             self._values[node] = None  # until it is known; a cycle finds this
-            if depth <= 40:
+            if depth <= _MAX_DEPTH and len(self._values) <= _MOST_VALUES:
                 self._values[node] = self._compute(output, depth + 1)
         return self._values[node]
 

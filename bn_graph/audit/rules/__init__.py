@@ -15,6 +15,7 @@ import ast
 import inspect
 
 from bn_graph.audit.evidence import Doubt
+from bn_graph.audit.graph.flat_graph import printable
 from bn_graph.audit.report import Finding, Undecided
 from bn_graph.audit.rules import (
     cancelled_bias,
@@ -102,5 +103,5 @@ def apply(audit):
 
 def _names(evidence, graph):
     """Names of nodes and variables, each once. Of what is inside a function, the op of the graph that calls it."""
-    names = (graph.names[item].partition("->")[0] if isinstance(item, int) else item for item in evidence)
-    return tuple(dict.fromkeys(names))
+    names = (graph.names[graph.top_level[item]] if isinstance(item, int) else item for item in evidence)
+    return tuple(dict.fromkeys(map(printable, names)))

@@ -41,4 +41,4 @@ def check_graph(audit):
 def _left_out(layer, audit):
     """The moving statistics that the graph's Savers do not save, where they save what belongs to the layer."""
     missing = [variable for variable in layer.statistics if variable not in audit.saved_as]
-    return missing if missing and companions_of(audit.graph, layer) & set(audit.saved_as) else []
+    return missing if missing and not companions_of(audit.graph, layer).isdisjoint(audit.saved_as) else []

@@ -33,7 +33,7 @@ def check(layer, audit):
         means = [s.node for s in use.mean if s.kind == "constant"]
         variances = [s.node for s in use.variance if s.kind == "constant"]
         if means and variances:
-            mean, variance = (graph.constant(Output(nodes[0], 0), 1 << 20) for nodes in (means, variances))
+            mean, variance = (graph.constant(Output(nodes[0], 0), math.inf) for nodes in (means, variances))
             if not np.any(mean) and np.all(variance == 1):
                 yield Problem(means + variances, _MESSAGE, FIX)
                 return
@@ -47,7 +47,7 @@ def check_saved(saved, audit):
         return
     if np.any(mean) or not (np.all(variance == 1) or not np.any(variance)):
         return
-    if _is_before_training(audit):
+    if audit.fact(_is_before_training):
         yield Doubt("the checkpoint was saved before the first training step")
     else:
         yield Problem(saved.statistics, _MESSAGE, FIX)

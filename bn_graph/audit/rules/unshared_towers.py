@@ -36,7 +36,7 @@ def check(layer, audit):
         return
     for key in _likeness(layer, audit):
         for other in audit.fact(_trained_by_likeness).get(key, ()):
-            if other.statistics and own.isdisjoint(other.statistics):
+            if own.isdisjoint(other.statistics):
                 message = (
                     "The evaluation copy has moving statistics of its own, which training does not update: it "
                     "updates those of its own copy."
@@ -62,7 +62,7 @@ def _likeness(layer, audit):
 def _trained_by_likeness(audit):
     layers = {}
     for layer in audit.layers:
-        if audit.trained_by_batch(layer):
+        if layer.statistics and audit.trained_by_batch(layer):
             for key in _likeness(layer, audit):
                 layers.setdefault(key, []).append(layer)
     return layers

@@ -29,24 +29,27 @@ tf.cond(is_training, update, no_update)  # where `update` makes the update ops, 
 def check(layer, audit):
     if not audit.trains:
         return
-    selectors = audit.selectors(layer)
-    wrong = [update.node for update in layer.updates if _runs_in_evaluation(update, selectors, audit)]
+    training = audit.selectors(layer)
+    evaluating = {(node, not value) for node, value in training}
+    # Where the branches are exchanged, is_training says so, and not what the branches do.
+    evaluating |= {
+        (node, value) for node, value in training if not value and TRAINING_NAME.search(audit.graph.names[node])
+    }
+    predicates = {node for node, _ in training}
+
+    def runs_in_evaluation(update):
+        if update.conditions & evaluating:
+            return True
+        if update.conditions & training or not update.depends_on.isdisjoint(predicates):
+            return False  # it runs in the training branch, or changes nothing in the other
+        if update.node in audit.fact(_run_by_evaluation):
+            return True
+        return bool(training) and update.node in audit.fact(_run_by_choosing)
+
+    wrong = [update.node for update in layer.updates if runs_in_evaluation(update)]
     if wrong:
         message = "Evaluating moves the moving statistics: the evaluation data leaks into the model."
         yield Problem(wrong, message, _FIX)
-
-
-def _runs_in_evaluation(update, selectors, audit):
-    for node, value in selectors:
-        if (node, not value) in update.conditions:
-            return True
-        if (node, value) in update.conditions and not value and TRAINING_NAME.search(audit.graph.names[node]):
-            return True
-    if update.conditions & selectors or not update.depends_on.isdisjoint(node for node, _ in selectors):
-        return False  # it runs in the training branch, or changes nothing in the other
-    if update.node in audit.fact(_run_by_evaluation):
-        return True
-    return bool(selectors) and update.node in audit.fact(_run_by_choosing)
 
 
 def _run_by_evaluation(audit):

@@ -38,15 +38,15 @@ def check(layer, audit):
     idle = [node for nodes in assignments if not audit.step.run.intersection(nodes) for node in nodes]
     if not idle:
         return
-    beside = _fetched_beside(idle, audit)
-    if beside is None:
+    beside = [audit.fact(_fetched_beside)[node] for node in idle if node in audit.fact(_fetched_beside)]
+    if not beside:
         message = (
             "The train op does not run the ops that update the moving statistics. They keep their initial values, "
             "and evaluation normalises by these, unless the session loop fetches the update ops itself."
         )
         yield Problem(idle, message, FIX)
     else:
-        name = printable(audit.graph.names[beside])
+        name = printable(audit.graph.names[min(beside)])
         yield Doubt(f"the updates run only where {name} is fetched along with the train op")
 
 
@@ -55,31 +55,37 @@ def check_graph(audit):
         yield Doubt(_NAME_TRAIN_OP)
 
 
-def _fetched_beside(updates, audit):
-    """An op that somebody made in order to run updates beside the train op: a group, or a loss that waits."""
+def _fetched_beside(audit):
+    """From each node to the first op that runs it and that somebody made in order to fetch it beside the train op."""
     graph, step = audit.graph, audit.step
-    after = graph.descendants(updates)
-    candidates = after - audit.fact(_after_step)
-    if step.named:
-        candidates &= audit.fact(_other_steps)
-    for node in sorted(candidates):
-        name, controls = graph.names[node], list(graph.waits_for(node))
-        if graph.ops[node] == "NoOp" and not graph.inputs[node] and not graph.waiters[node]:
-            # ExponentialMovingAverage.apply makes a group of its own, around what it has made itself.
-            if not all(graph.names[source].startswith(f"{name}/") for source in controls):
-                return node
-        elif graph.ops[node] == "Identity" and after.intersection(controls):
-            value = graph.inputs[node][0].node
-            if value in step.after_trained and value in step.loss_inputs:
-                return node
-    return None
+    excluded = graph.descendants(step.train_ops)
+    if step.named:  # what runs another optimizer is fetched for that
+        others = [node for node, op in enumerate(graph.ops) if is_optimizer_op(op) and node not in step.run]
+        candidates = graph.descendants(others) - excluded
+    else:
+        candidates = set(range(len(graph.ops))) - excluded
+    first = {}
+    for op in sorted(candidates):
+        stack = _run_on_purpose(op, audit)
+        while stack:
+            node = stack.pop()
+            if node not in first:
+                first[node] = op
+                stack += [source.node for source in graph.inputs[node]]
+                stack += graph.controls[node]
+    return first
 
 
-def _after_step(audit):
-    return audit.graph.descendants(audit.step.train_ops)
-
-
-def _other_steps(audit):
-    """What runs optimizers that the train op does not run."""
-    ops = enumerate(audit.graph.ops)
-    return audit.graph.descendants([node for node, op in ops if is_optimizer_op(op) and node not in audit.step.run])
+def _run_on_purpose(op, audit):
+    """What an op was made for to run: of a group its members, of a loss what it waits for."""
+    graph, step = audit.graph, audit.step
+    controls = list(graph.waits_for(op))
+    if graph.ops[op] == "NoOp" and not graph.inputs[op] and not graph.waiters[op]:
+        # ExponentialMovingAverage.apply makes a group of its own, around what it has made itself.
+        if not all(graph.names[source].startswith(f"{graph.names[op]}/") for source in controls):
+            return controls
+    elif graph.ops[op] == "Identity" and controls:
+        value = graph.inputs[op][0].node
+        if value in step.after_trained and value in step.loss_inputs:
+            return controls
+    return []

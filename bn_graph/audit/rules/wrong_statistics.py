@@ -99,14 +99,13 @@ def _check_default(layer, audit):
     has_evaluation_tower = any(
         kind != "batch" and not conditions & opposites for _, kind, conditions in audit.usages(layer, "evaluation")
     )
-    for node, value in sorted(selectors):
+    training = {condition for _, _, conditions in audit.usages(layer, "training") for condition in conditions}
+    for node, value in sorted(selectors & training):
         if graph.ops[node] != "PlaceholderWithDefault" or not graph.inputs[node]:
             continue
         default = graph.scalar(graph.inputs[node][0])
         # Keras feeds its own placeholder in fit and in evaluate.
         if default is None or graph.names[node].endswith("keras_learning_phase"):
-            continue
-        if not any((node, value) in conditions for _, _, conditions in audit.usages(layer, "training")):
             continue
         if bool(default) != value:
             message = (
