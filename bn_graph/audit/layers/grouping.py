@@ -5,6 +5,7 @@ import re
 
 from bn_graph.audit.graph.ops import ASSIGN_OPS, FUSED_OPS, SAME_VALUE_OPS, is_optimizer_op
 from bn_graph.audit.layers.names import MEAN_NAME, VARIANCE_NAME, scope_of
+from bn_graph.audit.layers.normalizations import weights_before
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -188,22 +189,6 @@ def joined(keys):
                 group += new
         groups.append(tuple(sorted(group, key=order.get)))
     return groups
-
-
-def weights_before(graph, use):
-    """The nearest variables in front of a normalisation, through at most a few ops, as a frozenset; None for none."""
-    front, seen = [use.x.node], set()
-    for _ in range(12):
-        variables = {graph.variable[node] for node in front if node in graph.variable}
-        if variables:
-            return frozenset(variables)
-        following = []
-        for node in front:
-            if node not in seen:
-                seen.add(node)
-                following += [source.node for source in graph.inputs[node]]
-        front = following[:100]
-    return None
 
 
 def is_read(graph, variable):

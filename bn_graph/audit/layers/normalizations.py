@@ -105,6 +105,28 @@ def _users(graph, node):
     return users
 
 
+def weights_before(graph, use):
+    """The nearest variables in front of a normalisation, through at most a few ops, as a frozenset; None for none."""
+    front, seen = [use.x.node], set()
+    for _ in range(12):
+        variables = {graph.variable[node] for node in front if node in graph.variable}
+        if variables:
+            return frozenset(variables)
+        following = []
+        for node in front:
+            if node not in seen:
+                seen.add(node)
+                following += [source.node for source in graph.inputs[node]]
+        front = following[:100]
+    return None
+
+
+def parameters_of(graph, use):
+    """The variables by which a layer is known in all its towers: gamma, beta, and the weights in front."""
+    parameters = {variable for variable in (use.gamma, use.beta) if variable is not None}
+    return parameters | (weights_before(graph, use) or set())
+
+
 # One op that does it all.
 
 
