@@ -1,11 +1,13 @@
 """What one training step of a graph runs, and which uses of batch norm it trains."""
 
 import dataclasses
+import re
 
 from bn_graph.audit.graph.ops import SAME_VALUE_OPS, is_optimizer_op
 from bn_graph.audit.layers.statistics import holds_data
 from bn_graph.audit.layers.updates import made_of
 
+GRADIENT_NAME = re.compile(r"(^|/)gradients(_\d+)?/")
 _NO_GRADIENT = ("StopGradient", "PreventGradient")
 
 
@@ -18,7 +20,8 @@ class TrainingStep:
     run: set  # everything that they run
     optimizer_ops: list  # those of them that change parameters
     parameters: set  # the variables that these change
-    loss_inputs: set  # what the loss is computed from
+    loss_inputs: set  # what the loss is computed from, as far as gradients go
+    any_loss_inputs: set  # what the loss of any optimizer of the graph is computed from, behind stop_gradient, too
     after_trained: set  # what is computed from a training tower's batch norm
     roles: dict  # `Normalization` to its role: training, evaluation, inference, unused or other
     trains: bool  # whether the graph trains at all, as far as is known
@@ -57,13 +60,14 @@ def find_training_step(graph, layers, assignments, trainable, collected_train_op
     # What hangs on a training tower is no evaluation tower: an auxiliary head that no loss looks at.
     after_trained = graph.descendants([use.output for use in trained], controls=False)
     trains = bool(train_ops) or bool(loss)
+    unused = _unused(graph, uses)
 
     def role(use):
         if not trains:
             return "inference"
         if use in trained:
             return "training"
-        if _is_unused(graph, use):
+        if use in unused:
             return "unused"
         return "other" if use.node in any_loss_inputs or use.node in after_trained else "evaluation"
 
@@ -74,39 +78,48 @@ def find_training_step(graph, layers, assignments, trainable, collected_train_op
         optimizer_ops=own_ops,
         parameters={variable for node in own_ops for variable in targets(graph, node)},
         loss_inputs=loss_inputs,
+        any_loss_inputs=any_loss_inputs,
         after_trained=after_trained,
         roles={use: role(use) for use in uses},
         trains=trains,
     )
 
 
-def _is_unused(graph, use):
-    """Whether nothing takes the result of a normalisation, and something takes what it normalises in its place."""
-    if _users(graph, use.output):
-        return False
-    own, stack = {use.x.node}, [use.output]
-    while stack and len(own) < 100:
+def _unused(graph, uses):
+    """The normalisations whose result nothing takes, where something takes what they normalise in its place."""
+    own = {}  # what is normalised, to the ops of all normalisations of it
+    for use in uses:
+        own.setdefault(use.x.node, {use.x.node}).update(use.reductions, _between(graph, use))
+    return {
+        use for use in uses if not _users(graph, use.output) and _users(graph, use.x.node, excluded=own[use.x.node])
+    }
+
+
+def _between(graph, use):
+    """The ops from what is normalised to the result."""
+    ops, stack = set(), [use.output]
+    while stack and len(ops) < 100:
         node = stack.pop()
-        if node not in own:
-            own.add(node)
+        if node not in ops and node != use.x.node:
+            ops.add(node)
             stack += [source.node for source in graph.inputs[node]]
-    # The ops that take the batch's statistics are its own, too; in a tower's last layer they are all that is left.
-    return any(user not in own and user not in use.reductions for user in _users(graph, use.x.node, own))
+    return ops
 
 
-def _users(graph, node, own=()):
+def _users(graph, node, excluded=()):
     """What takes the value of a node, through ops that hand it on, but for its shape, its gradient and summaries."""
     users, stack, seen = [], [node], set()
     while stack and len(seen) < 100:
         for user in graph.consumers[stack.pop()]:
             op = graph.ops[user]
-            if user in seen or user in own:
+            if user in seen or user in excluded:
                 continue
             seen.add(user)
             if op in SAME_VALUE_OPS:
                 stack.append(user)
             elif op not in ("Shape", "ShapeN") and not op.endswith(("Summary", "SummaryV2")):
-                users.append(user)
+                if not GRADIENT_NAME.search(graph.names[user]):
+                    users.append(user)
     return users
 
 
