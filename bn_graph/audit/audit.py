@@ -21,7 +21,7 @@ from bn_graph.formats.tf_graph import node_name, source_of
 from bn_graph.tf1 import tf
 
 
-def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None) -> AuditReport:
+def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None, also_run=None) -> AuditReport:
     """Audits the batch-norm layers of a TensorFlow 1 graph or checkpoint.
 
     Args:
@@ -31,6 +31,7 @@ def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None) -
             whatever depends on them; without that collection, whatever runs an optimizer.
         loss: the tensor that is minimised, or its name; for graphs in which no train op can be found.
         num_steps: int, how many training steps there will be; without it slow averages are not judged.
+        also_run: the op that the session loop fetches beside the train op, or its name, or a list of several.
 
     Returns: an `AuditReport`.
 
@@ -43,7 +44,7 @@ def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None) -
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _report(_audit(source, _op_names(train_op), _op_names(loss), num_steps))
+        return _report(audit_of(source, train_op, loss, num_steps, also_run))
     finally:
         if collecting:
             gc.enable()
@@ -56,8 +57,8 @@ def _op_names(ops):
     return [node_name(op if isinstance(op, str) else op.name) for op in ops]
 
 
-def _audit(source, train_op, loss, num_steps):
-    """Everything that is known of a graph, an `Audit`."""
+def audit_of(source, train_op=None, loss=None, num_steps=None, also_run=None) -> Audit:
+    """Everything that is known of a `formats.tf_graph.Source`. The other arguments are those of `audit_graph`."""
     try:
         graph = flatten(tf.GraphDef() if source.graph_def is None else source.graph_def)
     except InputError as error:
@@ -76,10 +77,11 @@ def _audit(source, train_op, loss, num_steps):
         for node in collections.get(tf.GraphKeys.TRAINABLE_VARIABLES, ())
         for variable in graph.variables_of(Output(node, 0))
     }
-    named = [
-        _nodes_named(graph, source.subject, *names, train_ops) for names in ((train_op, "train op"), (loss, "loss"))
-    ]
-    step = find_training_step(graph, layers, assignments, trainable, train_ops, *named)
+    train_op, loss, also_run = (
+        _nodes_named(graph, source.subject, ops, what, train_ops)
+        for ops, what in ((train_op, "train op"), (loss, "loss"), (also_run, "op that is run beside it"))
+    )
+    step = find_training_step(graph, layers, assignments, trainable, train_op, loss, also_run, train_ops)
     savers = find_savers(graph, source.saver)
     saved_as = saved_names(graph, savers)
     names = {name.removesuffix(CHECKPOINT_SUFFIX): name for name in checkpoint.variables} if checkpoint else {}
@@ -103,8 +105,9 @@ def _audit(source, train_op, loss, num_steps):
     )
 
 
-def _nodes_named(graph, subject, names, what, train_ops):
-    """The nodes of these names. Raises `InputError` where there is none."""
+def _nodes_named(graph, subject, ops, what, train_ops):
+    """The nodes of these ops, or of these names. Raises `InputError` where there is none."""
+    names = _op_names(ops)
     for name in names:
         if name not in graph.number:
             known = [graph.names[node] for node in train_ops] or get_close_matches(name, graph.names)

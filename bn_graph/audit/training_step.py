@@ -31,12 +31,12 @@ class TrainingStep:
         return bool(self.train_ops)
 
 
-def find_training_step(graph, layers, assignments, trainable, collected_train_ops, train_op, loss):
+def find_training_step(graph, layers, assignments, trainable, train_op, loss, also_run, collected_train_ops):
     """The `TrainingStep` of a graph.
 
     layers: `BatchNorm`s. assignments: variable to the nodes that assign it. trainable: the variables that are in the
-    collection TRAINABLE_VARIABLES. collected_train_ops: the nodes in TRAIN_OP. train_op, loss: sets of the nodes that
-    the user named; empty for none.
+    collection TRAINABLE_VARIABLES. train_op, loss, also_run: sets of the nodes that the user named; empty for none.
+    collected_train_ops: the nodes in TRAIN_OP.
     """
     moving = {variable for layer in layers for variable in layer.statistics}
     optimizer_ops = [node for node, op in enumerate(graph.ops) if is_optimizer_op(op)]
@@ -50,6 +50,7 @@ def find_training_step(graph, layers, assignments, trainable, collected_train_op
     # Where the gradient comes out of a variable, what assigns that variable is a part of training.
     accumulated = {v for n in own_ops for source in graph.inputs[n] for v in made_of(graph, source).variables} - passed
     run |= graph.ancestors([node for variable in accumulated for node in assignments.get(variable, ())])
+    run |= graph.ancestors(also_run)
     start = [source.node for node in own_ops for source in graph.inputs[node]] or list(train_ops)
     start += loss
     every_start = [source.node for node in optimizer_ops for source in graph.inputs[node]] + start
