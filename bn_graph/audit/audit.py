@@ -5,14 +5,14 @@ from difflib import get_close_matches
 
 from bn_graph.audit import rules
 from bn_graph.audit.checkpoint_layers import find_saved_layers
-from bn_graph.audit.description import describe, describe_saved
+from bn_graph.audit.description import describe, describe_saved, describe_steps
 from bn_graph.audit.evidence import Audit
 from bn_graph.audit.graph.flat_graph import Output
 from bn_graph.audit.graph.inlining import flatten
 from bn_graph.audit.layers.grouping import group_layers
 from bn_graph.audit.layers.normalizations import find_normalizations
 from bn_graph.audit.layers.updates import find_assignments, find_updates
-from bn_graph.audit.report import SEVERITIES, AuditReport, Undecided, shortened
+from bn_graph.audit.report import EVERY_RULE, SEVERITIES, AuditReport, Undecided, shortened
 from bn_graph.audit.savers import CHECKPOINT_SUFFIX, find_savers, saved_names
 from bn_graph.audit.training_step import find_training_step
 from bn_graph.errors import InputError
@@ -124,8 +124,8 @@ def _report(audit):
     if unfollowed:
         calls = shortened(audit.names(unfollowed))
         message = f"{calls} calls functions that are missing, or that call each other without end"
-        undecided.insert(0, Undecided("all", "", message))
+        undecided.insert(0, Undecided(EVERY_RULE, "", message))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     layers = [describe(audit, layer) for layer in audit.layers]
     layers += [describe_saved(saved) for saved in audit.saved_layers if saved.layer is None]
-    return AuditReport(audit.subject, tuple(findings), tuple(layers), tuple(undecided))
+    return AuditReport(audit.subject, tuple(findings), tuple(layers), tuple(undecided), describe_steps(audit))

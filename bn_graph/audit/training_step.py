@@ -8,6 +8,7 @@ from bn_graph.audit.layers.statistics import holds_data
 from bn_graph.audit.layers.updates import made_of
 
 GRADIENT_NAME = re.compile(r"(^|/)gradients(_\d+)?/")
+_MOST_TRAIN_OPS = 8  # that are looked at one by one
 _NO_GRADIENT = ("StopGradient", "PreventGradient")
 
 
@@ -17,6 +18,7 @@ class TrainingStep:
 
     named: bool  # whether the train op was named by the user
     train_ops: set  # the train op, and what is a group around it
+    separate: list  # the train ops that were named or collected, where none runs another
     run: set  # everything that they run
     optimizer_ops: list  # those of them that change parameters
     parameters: set  # the variables that these change
@@ -75,6 +77,7 @@ def find_training_step(graph, layers, assignments, trainable, train_op, loss, al
     return TrainingStep(
         named=bool(train_op),
         train_ops=train_ops,
+        separate=_separate(graph, train_op or collected_train_ops),
         run=run,
         optimizer_ops=own_ops,
         parameters={variable for node in own_ops for variable in targets(graph, node)},
@@ -84,6 +87,13 @@ def find_training_step(graph, layers, assignments, trainable, train_op, loss, al
         roles={use: role(use) for use in uses},
         trains=trains,
     )
+
+
+def _separate(graph, train_ops):
+    """Those of the train ops that no other one runs, at most a few."""
+    several = sorted(set(train_ops))[:_MOST_TRAIN_OPS]
+    run_by = {op: graph.ancestors([op]) for op in several} if len(several) > 1 else {}
+    return [op for op in several if not any(op in run for other, run in run_by.items() if other != op)]
 
 
 def _unused(graph, uses):
