@@ -10,7 +10,6 @@ import inspect
 import itertools
 import json
 import random
-from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from bn_graph import batch_norm
+from tests.paths import REFERENCE
 
 ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 # TensorFlow's CPU kernels take numbers below 1e-38 for zero, which gamma / sqrt(epsilon) and sums enlarge. Here is room
@@ -428,7 +428,7 @@ def test_gradients_take_the_moving_statistics_for_constants_where_nothing_trains
 
 # --- Recorded from TF 0.12.1 ------------------------------------------------------------------------------------------
 
-ARRAYS = dict(np.load(Path(__file__).parent / "reference" / "batch_norm_tf-0.12.1.npz", allow_pickle=False))
+ARRAYS = dict(np.load(REFERENCE / "batch_norm_tf-0.12.1.npz", allow_pickle=False))
 RECORD = json.loads(str(ARRAYS.pop("record")))
 
 

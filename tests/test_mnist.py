@@ -9,14 +9,21 @@ import os
 import pickle
 import struct
 import zipfile
-from pathlib import Path
 from urllib.error import URLError
 
 import hypothesis
 import numpy as np
 import pytest
-from conftest import REFERENCE, run_python
-from digit_files import (
+from hypothesis import strategies
+from hypothesis.extra import numpy as st_numpy
+from scipy.io import savemat
+from sklearn.datasets import fetch_openml
+from sklearn.model_selection import train_test_split
+
+from bn_graph.config import ENGINES
+from bn_graph.errors import InputError
+from bn_graph.mnist import LazyRows, Mnist, data_lines, load_mnist, split
+from tests.formats.digit_files import (
     IDX_FILES,
     IMAGES,
     LABELS,
@@ -28,17 +35,10 @@ from digit_files import (
     mat_file,
     npz_file,
 )
-from hypothesis import strategies
-from hypothesis.extra import numpy as st_numpy
-from scipy.io import savemat
-from sklearn.datasets import fetch_openml
-from sklearn.model_selection import train_test_split
+from tests.helpers import run_python
+from tests.paths import REFERENCE, ROOT
 
-from bn_graph.config import ENGINES
-from bn_graph.errors import InputError
-from bn_graph.mnist import LazyRows, Mnist, data_lines, load_mnist, split
-
-EMBEDDED = Path(__file__).parent.parent / "bn_graph" / "data" / "mnist.npz"
+EMBEDDED = ROOT / "bn_graph" / "data" / "mnist.npz"
 LECUN_MD5 = (  # of the four IDX files that he published, unpacked
     "6bbc9ace898e44ae57da46a324031adb",
     "a25bea736e30d166cdddb491f175f624",

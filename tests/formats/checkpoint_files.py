@@ -3,11 +3,11 @@
 import struct
 
 import numpy as np
-from conftest import REFERENCE
-from fuzzing import varint
 
 from bn_graph.formats.crc32c import crc32c
 from bn_graph.tf1 import tf
+from tests.fuzzing.damage import varint
+from tests.paths import REFERENCE
 
 SMALL_V1, SMALL_V2 = (REFERENCE / "checkpoint" / f"hidden16_v{n}.ckpt" for n in (1, 2))
 KINDS = {

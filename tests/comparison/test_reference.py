@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import RECORDED, largest_so_far, recorded_config
 
 from bn_graph import build_graph, recording, train
 from bn_graph.comparison.graph_2016 import Graph2016
 from bn_graph.comparison.one_step import one_step
 from bn_graph.comparison.recordings import STATE_STEPS
+from tests.helpers import RECORDED, largest_so_far, recorded_config
 
 # One step from each recorded state.
 

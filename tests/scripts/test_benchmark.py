@@ -8,9 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, run
 
 from bn_graph import load_mnist
+from tests.helpers import run
+from tests.paths import ROOT
 
 PACKAGES = {"keras_fit": "keras", "keras_train_on_batch": "keras", "torch": "torch", "torch_compile": "torch"}
 PACKAGES |= {"jax": "optax", "jax_loop": "optax"}

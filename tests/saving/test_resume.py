@@ -12,7 +12,6 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, in_process, run
 
 from bn_graph import NOTEBOOK, PAGE, InputError, TrainingRecord, build_graph, train
 from bn_graph.cli import Signals
@@ -20,6 +19,8 @@ from bn_graph.config import ENGINES, IS_TRAINING, UPDATES
 from bn_graph.saving.checkpoints import CheckpointFolder, DamagedError, read_saved_run
 from bn_graph.saving.restore import read_checkpoint
 from bn_graph.tf1 import tf
+from tests.helpers import in_process, run_module
+from tests.paths import ROOT
 
 MEASURES = ("train_loss", "train_accuracy", "valid_step", "valid_accuracy", "learning_rate", "test_accuracy")
 QUICK = {"seed": 7, "hidden_size": 32, "steps": 40, "eval_every": 7, "print_every": 14}
@@ -118,8 +119,8 @@ def test_keep_prob_1_and_other_settings(splits, tmp_path):
 
 
 def test_runs_that_are_killed_at_random_moments_end_in_the_same_bits():
-    """Five of the fifty that scripts/kill_and_resume.py kills by default."""
-    process = run(sys.executable, ROOT / "scripts" / "kill_and_resume.py", "--kills", 5)
+    """Five of the fifty that tests/kill_and_resume.py kills by default."""
+    process = run_module("tests.kill_and_resume", "--kills", 5)
     assert process.returncode == 0, process.stdout + process.stderr
     assert process.stdout.count(": the same bits\n") == 5
 

@@ -16,10 +16,17 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-import audit_graphs
 import numpy as np
 import pytest
-from audit_graphs import (
+from google.protobuf import text_format
+
+import bn_graph
+from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, build_graph
+from bn_graph.audit.audit import audit_graph
+from bn_graph.mnist import Splits
+from bn_graph.tf1 import tf, tf_slim
+from tests.audit import networks as audit_graphs
+from tests.audit.networks import (
     INPUTS,
     LAYERS,
     UNITS,
@@ -31,14 +38,8 @@ from audit_graphs import (
     new_graph,
     statistics,
 )
-from conftest import PACKAGED, ROOT, run
-from google.protobuf import text_format
-
-import bn_graph
-from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, build_graph
-from bn_graph.audit.audit import audit_graph
-from bn_graph.mnist import Splits
-from bn_graph.tf1 import tf, tf_slim
+from tests.helpers import run
+from tests.paths import PACKAGED, ROOT
 
 NEVER_RUN = ("updates-never-run", "error")
 NO_UPDATES = ("no-updates", "error")

@@ -1,15 +1,14 @@
-"""No input makes a parser do anything but accept it or refuse it in one line: see fuzzing.py.
+"""No input makes a parser do anything but accept it or refuse it in one line: see __init__.py.
 
-Here is a tenth of what `python scripts/fuzz.py` does.
+Here is a tenth of what `python -m tests.fuzzing` does.
 """
 
-import sys
-
-import bad_parsers
 import pytest
-from conftest import ROOT, run
-from fuzz_inputs import PARSERS
-from fuzzing import HANG, fuzz, input_of
+
+from tests.fuzzing import bad_parsers
+from tests.fuzzing.harness import HANG, fuzz, input_of
+from tests.fuzzing.parsers import PARSERS
+from tests.helpers import run_module
 
 
 @pytest.mark.parametrize("name", PARSERS)
@@ -45,23 +44,22 @@ FOUND = {
 @pytest.mark.parametrize("name", bad_parsers.PARSERS)
 def test_a_parser_that_does_what_none_may_is_found_and_its_input_is_kept(name, tmp_path):
     hang = 1 if "hang" in name else HANG
-    outcome = fuzz(name, 500, module="bad_parsers", folder=tmp_path, hang=hang)
+    outcome = fuzz(name, 500, module="tests.fuzzing.bad_parsers", folder=tmp_path, hang=hang)
     assert FOUND[name] in outcome.finding
     assert outcome.accepted < 500 and outcome.refused == 0
     assert input_of(outcome.saved) == {"input": b"bad"}
-    again = fuzz(name, 1, module="bad_parsers", replay=outcome.saved, hang=hang)
+    again = fuzz(name, 1, module="tests.fuzzing.bad_parsers", replay=outcome.saved, hang=hang)
     assert FOUND[name] in again.finding
 
 
 def test_the_command_says_what_it_ran_and_knows_its_parsers(tmp_path):
-    fuzz_py = ROOT / "scripts" / "fuzz.py"
-    process = run(sys.executable, fuzz_py, "record", "--inputs", "50", "--seed", "3", cwd=tmp_path)
+    process = run_module("tests.fuzzing", "record", "--inputs", "50", "--seed", "3", cwd=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     seed, line = process.stdout.splitlines()
     assert seed == "seed 3" and line.startswith("record: 50 inputs, ") and "slowest" in line and "memory" in line
-    process = run(sys.executable, fuzz_py, "--replay", "nowhere.zip", cwd=tmp_path)
+    process = run_module("tests.fuzzing", "--replay", "nowhere.zip", cwd=tmp_path)
     assert process.returncode == 2
-    assert process.stderr.startswith("fuzz.py: nowhere.zip: expected the kept input of a finding (")
-    process = run(sys.executable, fuzz_py, "recorder", cwd=tmp_path)
+    assert process.stderr.startswith("python -m tests.fuzzing: nowhere.zip: expected the kept input of a finding (")
+    process = run_module("tests.fuzzing", "recorder", cwd=tmp_path)
     assert process.returncode == 2
-    assert process.stderr == f"fuzz.py: PARSER must be one of {', '.join(PARSERS)}, found recorder\n"
+    assert process.stderr == f"python -m tests.fuzzing: PARSER must be one of {', '.join(PARSERS)}, found recorder\n"

@@ -6,11 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from conftest import RECORDED, ROOT, in_process, run_python, run_tutorial
 
 from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, build_graph, train
 from bn_graph.config import IS_TRAINING, UPDATES
 from bn_graph.tf1 import tf
+from tests.helpers import RECORDED, in_process, run_python, run_tutorial
+from tests.paths import ROOT
 
 MEASURES = ("train_loss", "train_accuracy", "valid_step", "valid_accuracy", "learning_rate", "test_accuracy")
 QUICK = {"seed": 7, "hidden_size": 32, "steps": 60, "eval_every": 7, "print_every": 14}

@@ -12,9 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import KINDS, SMALL_V1, SMALL_V2, block, save_all_sorts, table, with_index, with_trailer
-from conftest import PACKAGED, REFERENCE, ROOT, in_process, recorded_config, run, run_python, run_tutorial
-from fuzzing import varint
 
 from bn_graph import InputError, build_graph, export_model, recording, restore_original_checkpoint
 from bn_graph.formats.crc32c import crc32c
@@ -22,6 +19,19 @@ from bn_graph.formats.leveldb_table import _Table
 from bn_graph.formats.tf_checkpoint import BundleEntryProto, BundleHeaderProto, Checkpoint, SavedTensorSlices
 from bn_graph.saving.restore import read_checkpoint
 from bn_graph.tf1 import tf
+from tests.formats.checkpoint_files import (
+    KINDS,
+    SMALL_V1,
+    SMALL_V2,
+    block,
+    save_all_sorts,
+    table,
+    with_index,
+    with_trailer,
+)
+from tests.fuzzing.damage import varint
+from tests.helpers import in_process, recorded_config, run, run_python, run_tutorial
+from tests.paths import PACKAGED, REFERENCE, ROOT
 
 CHECKPOINT = REFERENCE / "checkpoint" / "notebook.ckpt"  # the notebook's 1000 steps, without Adam's variables
 EDITIONS = ["page", "page_control_dependencies", "script", "notebook"]

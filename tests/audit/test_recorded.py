@@ -9,10 +9,11 @@ import sys
 import tarfile
 
 import pytest
-from conftest import PACKAGED, REFERENCE, ROOT, recorded_config, run
 
 from bn_graph import InputError, audit_graph
 from bn_graph.formats.tf_checkpoint import Checkpoint
+from tests.helpers import recorded_config, run
+from tests.paths import PACKAGED, REFERENCE, ROOT
 
 RULES = {
     "updates-never-run",

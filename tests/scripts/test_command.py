@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REFERENCE, ROOT, in_process, run, run_tutorial
 
 from bn_graph import TrainingRecord
+from tests.helpers import in_process, run, run_tutorial
+from tests.paths import REFERENCE, ROOT
 
 ONE_TOWER = ["--is-training", "placeholder"]  # three are twice as long in building
 QUICK = ["--steps", "60", "--hidden-size", "8", "--seed", "1", *ONE_TOWER]

@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Kills runs of the tutorial at random moments, resumes each, and checks that they end in the same bits.
 
-python scripts/kill_and_resume.py
-python scripts/kill_and_resume.py --kills 5 --seed 7
+python -m tests.kill_and_resume
+python -m tests.kill_and_resume --kills 5 --seed 7
 """
 
 import itertools
@@ -19,8 +18,13 @@ from pathlib import Path
 
 from bn_graph.cli import Parser, import_tensorflow, run
 from bn_graph.config import ENGINES, check_whole
+from tests.paths import ROOT
 
-parser = Parser(description=__doc__.splitlines()[0], epilog="Exit code 1: a run ended in other numbers, or not at all.")
+parser = Parser(
+    prog="python -m tests.kill_and_resume",
+    description=__doc__.splitlines()[0],
+    epilog="Exit code 1: a run ended in other numbers, or not at all.",
+)
 option = parser.add_argument
 option("--kills", type=int, default=50, metavar="N", help="how many runs to kill and resume (default: 50)")
 option("--seed", type=int, metavar="N", help="of the moments (default: one is drawn)")
@@ -157,7 +161,7 @@ def _told(method, occasion, tell):
 
 
 def _run_tutorial(*arguments):
-    script = Path(__file__).with_name("run_tutorial.py")
+    script = ROOT / "scripts" / "run_tutorial.py"
     fixed = ["--seed", 1, "--hidden-size", 64, "--checkpoint-every", SAVE_EVERY, "--eval-every", VALIDATE_EVERY]
     record = arguments[-1].parent / "record.json"
     sys.argv = [script.name, *map(str, [*fixed, "--record", record, *arguments])]
@@ -180,4 +184,5 @@ def differences(one, other):
     return f"not the same: {', '.join(found)}" if found else ""
 
 
-run(parser, command)
+if __name__ == "__main__":
+    run(parser, command)

@@ -1,4 +1,4 @@
-"""Parsers that do what no parser may, with one input in ten; see test_fuzz.py."""
+"""Parsers that do what no parser may, with one input in ten; see test_fuzzing.py."""
 
 import ctypes
 import os
@@ -8,9 +8,8 @@ import sys
 import time
 import warnings
 
-from fuzzing import Parser
-
 from bn_graph.errors import InputError
+from tests.fuzzing.harness import Parser
 
 # Functions of C, which do what they do unseen by Python. PyDLL keeps the interpreter to itself while they run.
 c_sleep, c_abort, c_creat = ctypes.PyDLL(None).sleep, ctypes.CDLL(None).abort, ctypes.CDLL(None).creat

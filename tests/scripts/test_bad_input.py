@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PACKAGED, REFERENCE, ROOT, in_process, run
-from digit_files import IMAGES, LABELS, idx, idx_folder, in_original_order, made_up, mat_file, npz_file
 
 from bn_graph import PAGE, InputError, TrainingRecord, load_mnist
 from bn_graph.tf1 import tf
+from tests.formats.digit_files import IMAGES, LABELS, idx, idx_folder, in_original_order, made_up, mat_file, npz_file
+from tests.helpers import in_process, run
+from tests.paths import PACKAGED, REFERENCE, ROOT
 
 SMALL = REFERENCE / "checkpoint" / "hidden16_v2.ckpt"
 DATA = ".data-00000-of-00001"

@@ -1,25 +1,23 @@
-#!/usr/bin/env python3
 """Feeds damaged inputs to every parser of what a user gives, and says what each parser did with them.
 
-python scripts/fuzz.py
-python scripts/fuzz.py npz record --inputs 1000 --seed 7
-python scripts/fuzz.py --replay fuzz-npz-0-1234.zip
+python -m tests.fuzzing
+python -m tests.fuzzing npz record --inputs 1000 --seed 7
+python -m tests.fuzzing --replay fuzz-npz-0-1234.zip
 """
 
 import secrets
-import sys
 import zipfile
-from pathlib import Path
 
 from bn_graph.cli import Parser, run
 from bn_graph.errors import InputError
+from tests.fuzzing.harness import fuzz, parser_of
+from tests.fuzzing.parsers import PARSERS
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))  # where the inputs are made: this needs a clone
-
-from fuzz_inputs import PARSERS  # noqa: E402
-from fuzzing import fuzz, parser_of  # noqa: E402
-
-parser = Parser(description=__doc__.splitlines()[0], epilog="Exit code 1: a finding. Its input is kept in this folder.")
+parser = Parser(
+    prog="python -m tests.fuzzing",
+    description=__doc__.splitlines()[0],
+    epilog="Exit code 1: a finding. Its input is kept in this folder.",
+)
 parser.add_argument("parsers", nargs="*", default=[], metavar="PARSER", help=f"of {', '.join(PARSERS)} (default: all)")
 parser.add_argument("--inputs", type=int, default=20_000, metavar="N", help="for each parser (default: 20000)")
 parser.add_argument("--seed", type=int, default=None, metavar="N", help="of the inputs (default: one is drawn)")
@@ -48,4 +46,5 @@ def command(arguments):
             return 1
 
 
-run(parser, command)
+if __name__ == "__main__":
+    run(parser, command)

@@ -15,10 +15,11 @@ import time
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, run
 
 from bn_graph import NOTEBOOK, PAGE, InputError, TrainingRecord
 from bn_graph.cluster.tf_config import Task, cluster_of
+from tests.helpers import run
+from tests.paths import ROOT
 
 TASKS = {"chief": ["a:1"], "worker": ["b:2", "c:3"], "ps": ["d:4"]}
 LONGEST = 120  # seconds that a test waits for a process

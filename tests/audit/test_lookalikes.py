@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from audit_graphs import new_graph
 
 from bn_graph import audit_graph
 from bn_graph.tf1 import tf, tf_slim
+from tests.audit.networks import new_graph
 
 NEVER_RUN = ("updates-never-run", "error")
 

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import PACKAGED, compare_with_notebook, largest_so_far, recorded_config
 
 from bn_graph import NOTEBOOK, InputError, TrainingRecord, build_graph, recording, train
 from bn_graph.comparison.compare import compare
@@ -17,6 +16,8 @@ from bn_graph.comparison.measurements import statistics as summary
 from bn_graph.comparison.measurements import two_samples
 from bn_graph.comparison.report import FILES, lines, page
 from bn_graph.comparison.rules import accuracy_rule, envelope_rule
+from tests.helpers import compare_with_notebook, largest_so_far, recorded_config
+from tests.paths import PACKAGED
 
 # What the command leaves behind.
 
