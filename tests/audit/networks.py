@@ -1,12 +1,11 @@
 """Graphs for the tests of the audit: each is built, can be run in a session, and knows what is to be run.
 
-`network` is one small network with whatever batch normalisation and whatever mistake; what it cannot say is built by
-hand in test_audit.py.
+`network` is one small network with whatever batch normalisation and whatever mistake. What it cannot say is built by
+hand, of pieces.py.
 """
 
 import contextlib
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -15,22 +14,6 @@ import bn_graph
 from bn_graph.tf1 import tf, tf_slim
 
 INPUTS, UNITS = 6, 5
-RULES = {
-    "updates-never-run": {"error"},
-    "no-updates": {"error"},
-    "updates-in-evaluation": {"error"},
-    "wrong-statistics": {"error", "warning"},
-    "unshared-towers": {"error"},
-    "trainable-statistics": {"error"},
-    "statistics-not-saved": {"error"},
-    "statistics-untouched": {"error"},
-    "cancelled-bias": {"note"},
-    "unused-parameter": {"note"},
-    "slow-decay": {"warning"},
-    "duplicate-updates": {"warning"},
-    "tiny-batch": {"warning"},
-    "mixed-variance": {"warning"},
-}
 STATISTICS = ("moving_mean", "moving_variance")
 
 
@@ -326,7 +309,7 @@ def network(
     """x * w -> batch norm -> ReLU -> loss, and an evaluation tower beside it that shares w.
 
     Args:
-        layer: name in `LAYERS`; valid_layer: another for the evaluation tower.
+        layer: name in `LAYERS`, or a function like those; valid_layer: another for the evaluation tower.
         train: is_training of the training tower: a bool, "placeholder", or ("default", bool).
         valid: is_training of the evaluation tower; None for no such tower.
         updates: control_dependencies, collected, in_place, group, loss, create_train_op, early (UPDATE_OPS is read
@@ -339,8 +322,8 @@ def network(
         before, after: called before the towers are built, and at the end.
     """
     arguments = dict(arguments or {})
-    valid_layer = LAYERS[valid_layer or layer]
-    layer = LAYERS[layer]
+    valid_layer = LAYERS.get(valid_layer or layer, valid_layer or layer)
+    layer = LAYERS.get(layer, layer)
     in_place = updates == "in_place"
     one_tower = not isinstance(train, bool)
     with new_graph(version, resource) as graph:
@@ -441,28 +424,11 @@ def statistics(graph):
         return {one.op.name for one in tf.global_variables() if one.op.name.endswith(ends)}
 
 
-def check_form(report, names=None):
-    """What every report keeps, whatever it finds."""
-    for finding in report.findings:
-        assert finding.rule in RULES and finding.severity in RULES[finding.rule], finding
-        assert isinstance(finding.layer, str)
-        assert finding.evidence and all(isinstance(name, str) and name for name in finding.evidence), finding
-        for text in (finding.message, finding.fix):
-            assert isinstance(text, str) and text.strip(), finding
-        if names is not None:
-            for name in finding.evidence:  # inside a function: call->node, or the call's name in front of the node's
-                assert name in names or all(part in names for part in name.split("->")), (finding, name)
-    found = report.to_json()
-    for one in found["undecided"]:
-        assert one["rule"] in {*RULES, "all"} and isinstance(one["layer"], str) and one["message"].strip()
-    assert set(found) >= {"findings", "layers", "undecided"}
-    assert found == json.loads(json.dumps(found, allow_nan=False))
-    assert len(found["findings"]) == len(report.findings)
-    for finding, one in zip(report.findings, found["findings"], strict=True):
-        assert set(one) >= {"rule", "severity", "layer", "evidence", "message", "fix"}
-        assert (one["rule"], one["severity"], one["layer"]) == (finding.rule, finding.severity, finding.layer)
-        assert one["evidence"] == list(finding.evidence)
-    assert len(found["layers"]) == len(report.layers) and len(found["undecided"]) == len(report.undecided)
-    assert isinstance(str(report), str) and str(report).strip()
-    for finding in report.findings:
-        assert finding.rule in str(report)
+def step_of(built):
+    """The layers whose statistics one training step leaves as they are, and whether evaluating moves any."""
+    stepped, evaluated = moved(built)
+    by_layer = {}
+    for name in statistics(built.graph):
+        layer = name.removesuffix("/EMA").rpartition("/")[0]
+        by_layer[layer] = by_layer.get(layer, False) or name in stepped
+    return {layer for layer, moves in by_layer.items() if not moves}, bool(evaluated)

@@ -1,6 +1,6 @@
 """The audit of graphs that TensorFlow 0.12.1, 1.4.1 and 1.15.0 and their libraries built.
 
-`scripts/record_audit_graphs.py` built them, ran those that can be run, and says what should be found in each.
+`tests/recording/audit_graphs` built them, ran those that can be run, and says what should be found in each.
 """
 
 import json

@@ -232,7 +232,7 @@ def confuse(meta, draw):
 
 
 def parse(folder):
-    from bn_graph.audit.audit import audit_graph
+    from bn_graph.audit import audit_graph
     from tests.audit.networks import check_form
 
     names = sorted(path.name for path in folder.iterdir())
