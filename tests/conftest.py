@@ -5,9 +5,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers import RECORDED, compare_with_notebook, run_tutorial
+from tests.paths import ROOT
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -17,6 +19,13 @@ def mnist():
     from bn_graph import load_mnist
 
     return load_mnist()
+
+
+@pytest.fixture(scope="session")
+def lecun():
+    """LeCun's four arrays, in his order."""
+    with np.load(ROOT / "bn_graph" / "data" / "mnist.npz") as archive:
+        return {name: archive[name] for name in ("x_train", "y_train", "x_test", "y_test")}
 
 
 @pytest.fixture(scope="session")

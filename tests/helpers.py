@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -75,3 +76,8 @@ def run_python(program, **options):
 def largest_so_far(losses, reference):
     """At each step, the largest relative difference in loss so far."""
     return np.maximum.accumulate(np.abs(np.array(losses) / np.array(reference) - 1))
+
+
+def is_said(line, said):
+    """Whether `line`, in which … stands for anything, is what is `said`."""
+    return re.fullmatch(".*".join(map(re.escape, line.split("…"))), said)

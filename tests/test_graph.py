@@ -11,6 +11,8 @@ from bn_graph.tf1 import tf
 from tests.helpers import RECORDED, recorded_config
 from tests.paths import PACKAGED, REFERENCE
 
+pytestmark = pytest.mark.release
+
 MODES = ("bool", "placeholder")
 
 

@@ -7,6 +7,8 @@ from bn_graph import audit_graph
 from bn_graph.tf1 import tf, tf_slim
 from tests.audit.networks import new_graph
 
+pytestmark = pytest.mark.release
+
 NEVER_RUN = ("updates-never-run", "error")
 
 

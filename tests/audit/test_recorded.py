@@ -15,6 +15,8 @@ from bn_graph.formats.tf_checkpoint import Checkpoint
 from tests.helpers import recorded_config, run
 from tests.paths import PACKAGED, REFERENCE, ROOT
 
+pytestmark = pytest.mark.release
+
 RULES = {
     "updates-never-run",
     "no-updates",

@@ -10,8 +10,10 @@ import pytest
 from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, build_graph, train
 from bn_graph.config import IS_TRAINING, UPDATES
 from bn_graph.tf1 import tf
-from tests.helpers import RECORDED, in_process, run_python, run_tutorial
+from tests.helpers import in_process, run_python, run_tutorial
 from tests.paths import ROOT
+
+pytestmark = pytest.mark.release
 
 MEASURES = ("train_loss", "train_accuracy", "valid_step", "valid_accuracy", "learning_rate", "test_accuracy")
 QUICK = {"seed": 7, "hidden_size": 32, "steps": 60, "eval_every": 7, "print_every": 14}
@@ -41,17 +43,6 @@ def assert_the_same(config, splits):
 @pytest.mark.parametrize(("edition", "updates"), list(itertools.product((PAGE, SCRIPT, NOTEBOOK), UPDATES)))
 def test_both_engines_give_the_same_numbers_bit_for_bit(splits, edition, updates, is_training):
     assert_the_same(dataclasses.replace(edition, updates=updates, is_training=is_training, **QUICK), splits)
-
-
-def test_the_command_gives_a_recorded_runs_numbers_with_either_engine(capfd, recorded_runs, tmp_path):
-    process, record = recorded_runs("notebook")
-    options = [*RECORDED["notebook"], "--split", "original", "--seed", "1", "--record", tmp_path / "record.json"]
-    other = in_process(capfd, "run_tutorial.py", *options, "--engine", "in_graph")
-    assert (other.returncode, other.stderr) == (0, "")
-    assert other.stdout == process.stdout
-    found = json.loads((tmp_path / "record.json").read_text())
-    assert [found[name] for name in MEASURES] == [record[name] for name in MEASURES]
-    assert (record["engine"], found["engine"]) == ("session", "in_graph")
 
 
 @pytest.mark.parametrize(

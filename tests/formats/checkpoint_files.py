@@ -9,6 +9,7 @@ from bn_graph.tf1 import tf
 from tests.fuzzing.damage import varint
 from tests.paths import REFERENCE
 
+CHECKPOINT = REFERENCE / "checkpoint" / "notebook.ckpt"  # the notebook's 1000 steps, without Adam's variables
 SMALL_V1, SMALL_V2 = (REFERENCE / "checkpoint" / f"hidden16_v{n}.ckpt" for n in (1, 2))
 KINDS = {
     "v1": {"write_version": tf.train.SaverDef.V1},

@@ -81,6 +81,7 @@ def without_the_last(folder):
 # the same bits
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("is_training", IS_TRAINING)
 @pytest.mark.parametrize("updates", UPDATES)
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits_in_either_engine(splits, tmp_path, updates, is_training):

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 
 from bn_graph import TrainingRecord
-from tests.helpers import in_process, run, run_tutorial
+from tests.helpers import RECORDED, in_process, run, run_tutorial
 from tests.paths import REFERENCE, ROOT
 
 ONE_TOWER = ["--is-training", "placeholder"]  # three are twice as long in building
+MEASURES = ("train_loss", "train_accuracy", "valid_step", "valid_accuracy", "learning_rate", "test_accuracy")
 QUICK = ["--steps", "60", "--hidden-size", "8", "--seed", "1", *ONE_TOWER]
 
 
@@ -69,6 +70,17 @@ def test_the_record_holds_every_setting_and_version_and_measure(recorded_run):
     assert len(record["train_loss"]) == len(record["train_accuracy"]) == 1000
     assert len(record["valid_step"]) == len(record["valid_accuracy"]) == len(record["learning_rate"]) == 20
     assert 0 < record["test_accuracy"] < 1 and record["seconds"] > 0 and record["steps_per_second"] > 0
+
+
+def test_the_command_gives_a_recorded_runs_numbers_with_either_engine(capfd, recorded_runs, tmp_path):
+    process, record = recorded_runs("notebook")
+    options = [*RECORDED["notebook"], "--split", "original", "--seed", "1", "--record", tmp_path / "record.json"]
+    other = in_process(capfd, "run_tutorial.py", *options, "--engine", "in_graph")
+    assert (other.returncode, other.stderr) == (0, "")
+    assert other.stdout == process.stdout
+    found = json.loads((tmp_path / "record.json").read_text())
+    assert [found[name] for name in MEASURES] == [record[name] for name in MEASURES]
+    assert (record["engine"], found["engine"]) == ("session", "in_graph")
 
 
 def test_without_options_it_runs_the_mended_page_on_disjoint_sets_with_a_seed_that_it_drew(tmp_path):
