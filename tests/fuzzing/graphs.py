@@ -233,7 +233,7 @@ def confuse(meta, draw):
 
 def parse(folder):
     from bn_graph.audit import audit_graph
-    from tests.audit.networks import check_form
+    from tests.audit.findings import check_form
 
     names = sorted(path.name for path in folder.iterdir())
     name = next((name for name in names if name.startswith(("graph", "saved"))), "model.ckpt")
