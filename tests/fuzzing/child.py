@@ -3,7 +3,6 @@
 python -m tests.fuzzing.child MODULE PARSER SEED INPUTS SCRATCH REPLAY
 """
 
-import dataclasses
 import importlib
 import json
 import os
@@ -133,19 +132,40 @@ def main(module, name, seed, inputs, scratch, replay):
     folder.mkdir()
     warned = []
     warnings.showwarning = lambda message, category, *_, **__: warned.append(f"{category.__name__}: {message}")
-    # What is imported at the first use is imported here.
+    _import_all(parser, folder)
+    generated = _inputs(parser, name, seed, int(inputs), replay)
+    _show_warnings()
+    _limit_memory()
+    os.write(pipe, b"s")  # started
+    outcome = _run(parser, generated, folder, warned, pipe)
+    report = {key: getattr(outcome, key) for key in ("slowest", "slowest_input", "memory", "finding")}
+    os.write(pipe, json.dumps(report).encode())
+    os._exit(0)  # without waiting for TensorFlow's threads
+
+
+def _import_all(parser, folder):
+    """What is imported at the first use is imported here, where nobody watches."""
     for files in parser.seeds():
         write(files, folder)
         parser.parse(folder)
         _empty(folder)
-    generated = _inputs(parser, name, seed, int(inputs), replay)
-    warnings.simplefilter("always")  # but for what Python itself does not show
+
+
+def _show_warnings():
+    """Each warning is shown each time, but for those that Python itself does not show."""
+    warnings.simplefilter("always")
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
+
+
+def _limit_memory():
     size = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
     resource.setrlimit(resource.RLIMIT_AS, (size + MOST, size + MOST))
-    watch, outcome, there = Watch(), Outcome(), set(os.listdir(scratch))
-    os.write(pipe, b"s")  # started
+
+
+def _run(parser, generated, folder, warned, pipe):
+    """Runs the inputs, until one is a finding."""
+    watch, outcome, there = Watch(), Outcome(), set(os.listdir(folder.parent))
     for number, files in enumerate(generated):
         write(files, folder)
         warned.clear()
@@ -157,8 +177,8 @@ def main(module, name, seed, inputs, scratch, replay):
         length = sum(map(len, files.values()))
         if not finding and memory > FREE + parser.expansion * length:
             finding = f"takes {memory / 1e6:.0f} MB of memory for {length} bytes"
-        if not finding and set(os.listdir(scratch)) != there:  # what C++ writes, no audit hook sees
-            finding = f"writes {sorted(set(os.listdir(scratch)) ^ there)}"
+        if not finding and set(os.listdir(folder.parent)) != there:  # what C++ writes, no audit hook sees
+            finding = f"writes {sorted(set(os.listdir(folder.parent)) ^ there)}"
         if finding:
             outcome.finding = finding
             break
@@ -167,9 +187,7 @@ def main(module, name, seed, inputs, scratch, replay):
         outcome.memory = max(outcome.memory, memory)
         os.write(pipe, b"a" if accepted else b"r")
         _empty(folder)
-    report = dataclasses.asdict(outcome)
-    os.write(pipe, json.dumps({key: report[key] for key in ("slowest", "slowest_input", "memory", "finding")}).encode())
-    os._exit(0)  # without waiting for TensorFlow's threads
+    return outcome
 
 
 def _empty(folder):
