@@ -1,7 +1,7 @@
 """The port beside the original of 2016, measured live: the same where it can be the same, and where chaos begins.
 
-`compare` trains everything and returns one plain dict. `bn_graph.comparison.report` makes the page of it. Three rules decide
-whether the port is the original, and the tests have the same ones:
+`compare` trains everything and returns one plain dict. `bn_graph.comparison.report` makes the page of it. Three rules
+decide whether the port is the original, and the tests have the same ones:
 
     envelope    The training loss stays as near to the recorded one as TF 0.12.1 stays to itself, when its initial
                 weights are moved by one unit in the last place, times three.

@@ -54,8 +54,9 @@ def _undecided_block(items, colour):
 def _step_block(steps):
     yield "whose step moves whose averages:"
     for step in steps:
-        yield from _wrapped(f"{printable(step['train_op'])} trains {shortened(step['trains']) or 'no layer'}, and moves "
-                            f"the averages of {shortened(step['moves']) or 'no layer'}", hanging="    ")  # fmt: skip
+        trains, moves = (shortened(step[key]) or "no layer" for key in ("trains", "moves"))
+        line = f"{printable(step['train_op'])} trains {trains}, and moves the averages of {moves}"
+        yield from _wrapped(line, hanging="    ")
 
 
 def _coloured(severity, rule, colour):
