@@ -1,0 +1,124 @@
+"""TODO."""
+
+import numpy as np
+
+
+def comparison_figure(comparison):
+    """A matplotlib figure of a comparison: all its pictures, one below the other."""
+    draws = (draw_envelope, draw_seeds, draw_pages)
+    figure = _figure(len(draws))
+    for axes, draw in zip(figure.axes, draws, strict=True):
+        draw(axes, comparison)
+    return figure
+
+
+def one_figure(draw, comparison):
+    """A matplotlib figure of one picture. It is small, so that its text can be read on a phone."""
+    figure = _figure(1)
+    draw(figure.axes[0], comparison)
+    return figure
+
+
+def _figure(rows):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 4 * rows), layout="constrained")
+    figure.subplots(rows, 1)
+    return figure
+
+
+def draw_envelope(axes, comparison):
+    """How far the losses are from the recorded ones at each step, and how far they may be."""
+    losses = comparison["losses"]
+    recorded = np.array(losses["recorded"])
+    steps = np.arange(len(recorded))
+    envelope = np.array(losses["envelope"])
+    allowed = np.maximum(losses["envelopes_allowed"] * envelope, losses["floor"])
+    bottom = np.finfo(np.float32).eps / 4  # under the smallest difference that float32 knows
+    axes.fill_between(steps, bottom, allowed, color="tab:green", alpha=0.12, label="allowed", linewidth=0)
+    axes.plot(steps, envelope, color="tab:green", linewidth=1, label="TF 0.12.1 from itself, one ulp away")
+    for name, color, label in (("graph_2016", "tab:orange", "the 2016 graph, now"), ("port", "tab:blue", "the port")):
+        # A number that is not finite was kept as None.
+        apart = np.abs(np.array(losses[name], dtype=float) / recorded - 1)
+        so_far = np.array(losses[f"{name}_apart"], dtype=float)
+        axes.plot(steps, np.where(apart > 0, apart, np.nan), ".", color=color, markersize=1.5, alpha=0.4)
+        axes.plot(steps, np.where(so_far > 0, so_far, np.nan), color=color, linewidth=1.5, label=label)
+    if losses["chaos_step"] is not None:
+        axes.axvline(losses["chaos_step"], color="grey", linestyle=":")
+        axes.annotate(
+            f"chaos begins: step {losses['chaos_step']} ",
+            (losses["chaos_step"], 0.95),
+            xycoords=("data", "axes fraction"),
+            ha="right",
+            va="top",
+            color="dimgrey",
+        )
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=bottom)
+    axes.set_xscale("symlog", linthresh=1)  # nearly all of the growth is in the first hundred steps
+    axes.set_xlim(0, len(recorded))
+    axes.set_xlabel("step")
+    axes.set_ylabel("relative difference in loss")
+    axes.set_title("From the recorded run (lines: largest so far)", fontsize=10)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.9), fontsize=8)
+    axes.grid(alpha=0.3)
+
+
+def draw_seeds(axes, comparison):
+    """The band of the validation accuracies over the seeds, the original's, and the notebook's printed curve."""
+    seeds = comparison["seeds"]
+    for side, color, label in (("original", "tab:orange", "TF 0.12.1"), ("port", "tab:blue", "the port")):
+        found = seeds[side]
+        if found is None:
+            continue
+        steps = found["valid_step"]
+        low, high = (100 * np.array([at[end] for at in found["valid"]], dtype=float) for end in ("lowest", "highest"))
+        number = len(found["seeds"])
+        axes.fill_between(steps, low, high, color=color, alpha=0.3, label=f"{label}, {number} seeds, validation")
+        tests = 100 * np.array(found["test_accuracy"], dtype=float)
+        # beside each other, right of the last step
+        at = comparison["steps"][-1]["step"] * (1.05 if side == "port" else 1.15)
+        axes.plot(np.full(number, at), tests, "_", color=color, markersize=12, label=f"{label}, test")
+    if seeds["printed"] is not None:
+        printed = seeds["printed"]
+        axes.errorbar(
+            [at["step"] for at in printed["valid"]],
+            [100 * at["accuracy"] for at in printed["valid"]],
+            yerr=100 * printed["half_width"],
+            fmt=".k",
+            capsize=3,
+            label="printed in 2016, rounded",
+        )
+        at = comparison["steps"][-1]["step"] * 1.10
+        axes.plot(at, 100 * printed["test"]["accuracy"], "*k", label="test, printed in 2016")
+    # The first validation, after a single step, is far below all others and would hide them.
+    later = [at["lowest"] for at in seeds["port"]["valid"][1:] if at["lowest"] is not None]
+    if later:
+        axes.set_ylim(bottom=100 * min(later) - 2, top=100)
+    axes.set_xlabel("step")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_title("Over the seeds (the first validation is below)", fontsize=10)
+    axes.legend(loc="lower right", fontsize=8)
+    axes.grid(alpha=0.3)
+
+
+def draw_pages(axes, comparison):
+    """Validation of the page as printed and of the page with control dependencies; training of both looks alike."""
+    page = comparison["page"]
+    for side, color, label in (
+        ("printed", "tab:red", "as printed"),
+        ("mended", "tab:green", "with control dependencies"),
+    ):
+        found = page[side]
+        train, valid = (100 * np.array(found[name], dtype=float) for name in ("train_accuracy", "valid_accuracy"))
+        recorded = 100 * np.array(found["recorded_valid_accuracy"])
+        axes.plot(page["step"], train, color=color, linewidth=0.7, linestyle=":", label=f"{label}: training batch")
+        axes.plot(page["step"], valid, color=color, marker="o", markersize=3, label=f"{label}: validation")
+        axes.plot(page["step"], recorded, "x", color="black", markersize=4)
+    axes.plot([], [], "x", color="black", markersize=4, label="recorded, TF 0.12.1")
+    axes.set_ylim(0, 101)
+    axes.set_xlabel("step")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_title("The page, and what its missing line costs", fontsize=10)
+    axes.legend(loc="lower right", fontsize=8)
+    axes.grid(alpha=0.3)
