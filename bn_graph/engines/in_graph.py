@@ -14,7 +14,8 @@ import numpy as np
 from bn_graph import memory
 from bn_graph.engines.step_copy import StepCopy
 from bn_graph.graph import compute_accuracy, model
-from bn_graph.mnist import LazyRows, batch_offset
+from bn_graph.lazy_rows import LazyRows
+from bn_graph.mnist import batch_offset
 from bn_graph.tf1 import capture, make_callable, tf, uniform_at
 
 MOST_STEPS = 1000  # in one session.run, so that Ctrl-C need not wait for long
