@@ -32,7 +32,11 @@ def json_written_by_us(path):
 
 
 # What a comparison is written to, and how an earlier one of ours is known.
-FILES = {"report.html": page_written_by_us, "comparison.png": picture_written_by_us, "comparison.json": json_written_by_us}
+FILES = {
+    "report.html": page_written_by_us,
+    "comparison.png": picture_written_by_us,
+    "comparison.json": json_written_by_us,
+}
 
 
 def write_comparison(comparison, folder):
