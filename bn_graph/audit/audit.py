@@ -86,6 +86,8 @@ def _audit(source, train_op, loss, num_steps):
     return Audit(
         subject=source.subject,
         graph=graph,
+        has_graph=source.graph_def is not None,
+        serving=graph.ancestors([graph.number[name] for name in source.serving if name in graph.number]),
         layers=layers,
         assignments=assignments,
         updates=updates,

@@ -1,8 +1,8 @@
 """The batch-norm layers of a checkpoint: those of its graph, or else what its variables are called."""
 
 from bn_graph.audit.evidence import SavedLayer
-from bn_graph.audit.layers.grouping import weights_before
 from bn_graph.audit.layers.names import MEAN_NAME, VARIANCE_NAME, scope_of
+from bn_graph.audit.layers.normalizations import parameters_of
 
 
 def find_saved_layers(graph, layers, saved_as, names):
@@ -27,8 +27,7 @@ def _of_graph(graph, layer, saved_as, names):
 
 def companions_of(graph, layer):
     """The variables that are saved with a layer wherever it is saved at all."""
-    companions = {variable for variable in (layer.gamma, layer.beta) if variable is not None}
-    return companions.union(*(weights_before(graph, use) or () for use in layer.uses))
+    return set().union(*(parameters_of(graph, use) for use in layer.uses))
 
 
 def _by_names(names):

@@ -43,6 +43,8 @@ class Audit:
 
     subject: str  # the path, or "graph"
     graph: FlatGraph
+    has_graph: bool  # whether there was one, and not only a checkpoint
+    serving: set  # the nodes that the signatures of a SavedModel return, and all that they need
     layers: list  # of `BatchNorm`
     assignments: dict  # variable to the nodes that assign it
     updates: dict  # variable to its `Update`s
@@ -88,6 +90,11 @@ class Audit:
     def trained_by_batch(self, layer):
         """The uses that are trained on the statistics of their batch."""
         return [use for use, kind, _ in self.usages(layer, "training") if kind == "batch"]
+
+    def who_reads_statistics(self, layer):
+        """Who normalises by the moving statistics: an evaluation in this graph, or one that it does not show."""
+        in_graph = any(kind == "moving" for _, kind, _ in self.usages(layer))
+        return "evaluation" if in_graph else "whoever evaluates in another graph"
 
     def names(self, nodes):
         """The names of nodes, each once."""

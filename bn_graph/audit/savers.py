@@ -1,6 +1,13 @@
-"""Which variables a graph's Savers save, and under which names."""
+"""What a graph's Savers save and restore, and what a checkpoint has of it."""
+
+import math
+
+import numpy as np
+
+from bn_graph.audit.graph.ops import ASSIGN_OPS
 
 _SAVE_OPS = {"SaveV2": 3, "Save": 2, "SaveSlices": 3}  # where the saved tensors begin among the inputs
+_RESTORE_OPS = {"RestoreV2", "Restore", "RestoreSlice"}
 CHECKPOINT_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of every variable in a checkpoint that TensorFlow 2 wrote
 
 
@@ -22,3 +29,57 @@ def saved_names(graph, savers):
                 name = names[position] if names and position < len(names) else graph.names[origin]
                 saved_as[graph.variable[origin]] = name.removesuffix(CHECKPOINT_SUFFIX)
     return saved_as
+
+
+def restored_from_elsewhere(graph):
+    """The variables that are restored from another checkpoint than the graph's own, as far as the graph shows it.
+
+    Either their initial value is read from a file (`tf.train.init_from_checkpoint`), or there is a second Saver, which
+    restores a part of what another one does.
+    """
+    restores = {
+        node: graph.variables_of(graph.inputs[node][0])
+        for node, op in enumerate(graph.ops)
+        if op in ASSIGN_OPS and graph.ops[graph.origin(graph.inputs[node][1])] in _RESTORE_OPS
+    }
+    savers = []  # what each op that restores all of a Saver's variables restores
+    by_saver = set()
+    for node, op in enumerate(graph.ops):
+        members = list(graph.waits_for(node)) if op == "NoOp" and not graph.inputs[node] else ()
+        if members and all(member in restores for member in members):
+            savers.append(set().union(*(restores[member] for member in members)))
+            by_saver.update(members)
+    largest = max(savers, key=len, default=set())
+    partial = set().union(*(saver for saver in savers if saver < largest))
+    return partial.union(*(variables for node, variables in restores.items() if node not in by_saver))
+
+
+def come_from_checkpoint(layer, audit):
+    """Whether a layer's moving statistics were restored from somewhere: they are, or the checkpoint has others."""
+    if layer.statistics and audit.fact(_restored_from_elsewhere).issuperset(layer.statistics):
+        return True
+    saved = next((saved for saved in audit.saved_layers if saved.layer is layer), None)
+    return saved is not None and not saved.missing and not is_untouched(saved, audit)
+
+
+def _restored_from_elsewhere(audit):
+    return restored_from_elsewhere(audit.graph)
+
+
+def is_untouched(saved, audit):
+    """Whether the moving statistics of a `SavedLayer` are 0 and 1 in the checkpoint, or both 0."""
+    if saved.missing or len(saved.statistics) != 2:
+        return False
+    mean, variance = (read_numbers(audit, name, "f") for name in saved.statistics)
+    if mean is None or variance is None or np.any(mean):
+        return False
+    return bool(np.all(variance == 1) or not np.any(variance))
+
+
+def read_numbers(audit, name, kinds):
+    """A variable of the checkpoint, or None where its type is not of one of these kinds of numpy's."""
+    name = audit.checkpoint_names[name]
+    shape, dtype = audit.checkpoint.variables[name]
+    if not isinstance(dtype, np.dtype) or dtype.kind not in kinds or not math.prod(shape):
+        return None
+    return audit.checkpoint.read(name)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from bn_graph.audit.graph.ops import is_optimizer_op
+from bn_graph.audit.graph.ops import SAME_VALUE_OPS, is_optimizer_op
 from bn_graph.audit.layers.statistics import holds_data
 from bn_graph.audit.layers.updates import made_of
 
@@ -20,7 +20,7 @@ class TrainingStep:
     parameters: set  # the variables that these change
     loss_inputs: set  # what the loss is computed from
     after_trained: set  # what is computed from a training tower's batch norm
-    roles: dict  # `Normalization` to its role: training, evaluation, inference or other
+    roles: dict  # `Normalization` to its role: training, evaluation, inference, unused or other
     trains: bool  # whether the graph trains at all, as far as is known
 
     @property
@@ -44,6 +44,9 @@ def find_training_step(graph, layers, assignments, trainable, collected_train_op
     own_ops = [node for node in optimizer_ops if node in run]
 
     passed = moving.union(*(targets(graph, node) for node in optimizer_ops))
+    # Where the gradient comes out of a variable, what assigns that variable is a part of training.
+    accumulated = {v for n in own_ops for source in graph.inputs[n] for v in made_of(graph, source).variables} - passed
+    run |= graph.ancestors([node for variable in accumulated for node in assignments.get(variable, ())])
     start = [source.node for node in own_ops for source in graph.inputs[node]] or list(train_ops)
     start += loss
     every_start = [source.node for node in optimizer_ops for source in graph.inputs[node]] + start
@@ -60,6 +63,8 @@ def find_training_step(graph, layers, assignments, trainable, collected_train_op
             return "inference"
         if use in trained:
             return "training"
+        if _is_unused(graph, use):
+            return "unused"
         return "other" if use.node in any_loss_inputs or use.node in after_trained else "evaluation"
 
     return TrainingStep(
@@ -73,6 +78,36 @@ def find_training_step(graph, layers, assignments, trainable, collected_train_op
         roles={use: role(use) for use in uses},
         trains=trains,
     )
+
+
+def _is_unused(graph, use):
+    """Whether nothing takes the result of a normalisation, and something takes what it normalises in its place."""
+    if _users(graph, use.output):
+        return False
+    own, stack = {use.x.node}, [use.output]
+    while stack and len(own) < 100:
+        node = stack.pop()
+        if node not in own:
+            own.add(node)
+            stack += [source.node for source in graph.inputs[node]]
+    # The ops that take the batch's statistics are its own, too; in a tower's last layer they are all that is left.
+    return any(user not in own and user not in use.reductions for user in _users(graph, use.x.node, own))
+
+
+def _users(graph, node, own=()):
+    """What takes the value of a node, through ops that hand it on, but for its shape, its gradient and summaries."""
+    users, stack, seen = [], [node], set()
+    while stack and len(seen) < 100:
+        for user in graph.consumers[stack.pop()]:
+            op = graph.ops[user]
+            if user in seen or user in own:
+                continue
+            seen.add(user)
+            if op in SAME_VALUE_OPS:
+                stack.append(user)
+            elif op not in ("Shape", "ShapeN") and not op.endswith(("Summary", "SummaryV2")):
+                users.append(user)
+    return users
 
 
 def targets(graph, node):

@@ -35,6 +35,7 @@ class Source:
     collections: dict = dataclasses.field(default_factory=dict)  # collection to names of nodes
     saver: str | None = None  # the node that a Saver runs to save
     checkpoint: Path | None = None
+    serving: tuple = ()  # the names of the nodes that its signatures return
 
 
 def source_of(graph) -> Source:
@@ -78,7 +79,9 @@ def _source_of_meta_graph(subject, meta_graph):
                     raise InputError(f"{subject}: the collection {key} holds something that is no variable") from None
                 names.append(variable.variable_name)
             collections[key] = [node_name(name) for name in names]
-    return Source(subject, meta_graph.graph_def, collections, node_name(meta_graph.saver_def.save_tensor_name))
+    saver = node_name(meta_graph.saver_def.save_tensor_name)
+    outputs = [output.name for signature in meta_graph.signature_def.values() for output in signature.outputs.values()]
+    return Source(subject, meta_graph.graph_def, collections, saver, serving=tuple(map(node_name, outputs)))
 
 
 def _source_of_path(path):

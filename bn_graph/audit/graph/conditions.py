@@ -15,7 +15,7 @@ def find_conditions(graph, call_conditions):
         for node, conditions in call_conditions.items()
         if conditions
     }
-    for node in _topological_order(graph):
+    for node in topological_order(graph):
         if graph.ops[node] in MERGE_OPS:
             conditions = _common_conditions(graph, node)
         else:
@@ -49,7 +49,7 @@ def _conditions_of_all(graph, node):
     return conditions
 
 
-def _topological_order(graph):
+def topological_order(graph):
     """The nodes, inputs before consumers where there is no cycle; the edges that close a loop are left out."""
     waiting, following = [0] * len(graph.ops), [[] for _ in graph.ops]
     for node in range(len(graph.ops)):

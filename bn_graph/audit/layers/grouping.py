@@ -5,6 +5,7 @@ import re
 
 from bn_graph.audit.graph.ops import ASSIGN_OPS, FUSED_OPS, SAME_VALUE_OPS, is_optimizer_op
 from bn_graph.audit.layers.names import MEAN_NAME, VARIANCE_NAME, scope_of
+from bn_graph.audit.layers.normalizations import weights_before
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class _Grouping:
         self._graph, self._normalizations, self._updates = graph, normalizations, updates
         self._variances = {s.node for use in normalizations for s in use.variance if s.kind == "moving"}
         self._means = {s.node for use in normalizations for s in use.mean if s.kind == "moving"}
+        self._is_frozen = not graph.variable  # of a frozen graph all variables are constants
         self._by_name = {graph.names[node]: node for node in set(graph.variable.values())}
 
     def layers(self):
@@ -77,6 +79,10 @@ class _Grouping:
                 own = own or [("parameter", p) for p in parameters[:1]]
             if not own and any(s.kind == "constant" for s in use.variance):
                 own = [("constant", s.node) for s in use.variance]
+            elif not own:
+                own = [("constant", node) for node in use.constants[:1]]
+            if not own and self._is_frozen:
+                own = [("node", use.node)]
             keys[use] = own
         return keys
 
@@ -104,7 +110,7 @@ class _Grouping:
 
     def _is_batch_norm(self, use):
         """Whether it is one; else it is an input that is standardised by running statistics."""
-        if use.fused or use.gamma is not None or use.beta is not None:
+        if use.fused or use.gamma is not None or use.beta is not None or use.constants or self._is_frozen:
             return True
         names = {self._graph.names[node] for node in use.moving()}
         return any(s.kind != "moving" for s in use.variance) or any(MEAN_NAME.search(name) for name in names)
@@ -188,22 +194,6 @@ def joined(keys):
                 group += new
         groups.append(tuple(sorted(group, key=order.get)))
     return groups
-
-
-def weights_before(graph, use):
-    """The nearest variables in front of a normalisation, through at most a few ops, as a frozenset; None for none."""
-    front, seen = [use.x.node], set()
-    for _ in range(12):
-        variables = {graph.variable[node] for node in front if node in graph.variable}
-        if variables:
-            return frozenset(variables)
-        following = []
-        for node in front:
-            if node not in seen:
-                seen.add(node)
-                following += [source.node for source in graph.inputs[node]]
-        front = following[:100]
-    return None
 
 
 def is_read(graph, variable):

@@ -5,6 +5,7 @@ a condition says. What follows, `* gamma` and `+ beta`, belongs to it.
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 from bn_graph.audit.graph.flat_graph import Output
@@ -32,6 +33,7 @@ class Normalization:
     variance: tuple
     gamma: int | None  # variable
     beta: int | None
+    constants: tuple = ()  # gamma and beta of a frozen graph
     reductions: frozenset = frozenset()  # the nodes that reduce the batch
     conditions: frozenset = frozenset()  # under which it runs, or its output is taken
 
@@ -105,18 +107,40 @@ def _users(graph, node):
     return users
 
 
+def weights_before(graph, use):
+    """The nearest variables in front of a normalisation, through at most a few ops, as a frozenset; None for none."""
+    front, seen = [use.x.node], set()
+    for _ in range(12):
+        variables = {graph.variable[node] for node in front if node in graph.variable}
+        if variables:
+            return frozenset(variables)
+        following = []
+        for node in front:
+            if node not in seen:
+                seen.add(node)
+                following += [source.node for source in graph.inputs[node]]
+        front = following[:100]
+    return None
+
+
+def parameters_of(graph, use):
+    """The variables by which a layer is known in all its towers: gamma, beta, and the weights in front."""
+    parameters = {variable for variable in (use.gamma, use.beta) if variable is not None}
+    return parameters | (weights_before(graph, use) or set())
+
+
 # One op that does it all.
 
 
 def _fused(graph, node):
     x, scale, offset, mean, variance = graph.inputs[node][:5]
     attr = graph.attrs[node]
-    gamma, beta = graph.variable_of(scale), graph.variable_of(offset)
+    parameters = _parameters(graph, graph.origin(scale), graph.origin(offset))
     if attr["is_training"].b if "is_training" in attr else True:
         batch = (Statistic("batch", node, frozenset()),)
-        return Normalization(node, True, x, node, batch, batch, gamma, beta, frozenset([node]))
+        return Normalization(node, True, x, node, batch, batch, *parameters, frozenset([node]))
     means, variances = statistics_of(graph, mean), statistics_of(graph, variance)
-    return Normalization(node, True, x, node, means, variances, gamma, beta) if variances else None
+    return Normalization(node, True, x, node, means, variances, *parameters) if variances else None
 
 
 def _global(graph, node):
@@ -125,8 +149,19 @@ def _global(graph, node):
     if not variances:
         return None
     reductions = reductions_of(graph, means) | reductions_of(graph, variances)
-    gamma, beta = graph.variable_of(gamma), graph.variable_of(beta)
-    return Normalization(node, False, x, node, means, variances, gamma, beta, reductions)
+    parameters = _parameters(graph, graph.origin(gamma), graph.origin(beta))
+    return Normalization(node, False, x, node, means, variances, *parameters, reductions)
+
+
+def _parameters(graph, gamma, beta):
+    """(variable of gamma, variable of beta, constants in their place); gamma and beta are nodes or None."""
+    constants = [node for node in (gamma, beta) if node is not None and _is_vector(graph, node)]
+    return graph.variable.get(gamma), graph.variable.get(beta), tuple(constants)
+
+
+def _is_vector(graph, node):
+    values = graph.constant(Output(node, 0), math.inf) if graph.ops[node] == "Const" else None
+    return values is not None and values.size > 1
 
 
 # Several ops: from 1 / sqrt(variance + epsilon), the root, forward to the result.
@@ -138,7 +173,7 @@ class _Product(NamedTuple):
     x: Output
     output: int
     means: list
-    gamma: int | None
+    gamma: int | None  # the variable or the constant
     beta: int | None
 
 
@@ -156,8 +191,8 @@ def _decomposed(graph, root):
     if product is None or not holds_data(graph, product.x):  # else weights that are standardised
         return None
     reductions = reductions_of(graph, product.means) | reductions_of(graph, variances)
-    x, output, means, gamma, beta = product
-    return Normalization(root, False, x, output, means, variances, gamma, beta, reductions)
+    parameters = _parameters(graph, product.gamma, product.beta)
+    return Normalization(root, False, product.x, product.output, product.means, variances, *parameters, reductions)
 
 
 def _variance_under(graph, output):
@@ -197,7 +232,8 @@ def _follow_inverse(graph, root, divides):
                     return product
                 source = graph.origin(other)
                 if source in graph.variable or graph.ops[source] == "Const":
-                    inverses.append((user, False, graph.variable.get(source, gamma)))
+                    is_gamma = source in graph.variable or _is_vector(graph, source)
+                    inverses.append((user, False, source if is_gamma else gamma))
                 else:
                     others.append((user, False, gamma))
     return None
@@ -286,7 +322,8 @@ def _total(graph, user, product, inverse, negative):
         return None
     left, right = graph.inputs[sums[0]]
     scaled = left if graph.origin(right) == user or right.node == user else right
-    return sums[0], scaled, graph.variable.get(minuend)
+    is_beta = minuend in graph.variable or _is_vector(graph, minuend)
+    return sums[0], scaled, minuend if is_beta else None
 
 
 def _times(graph, node, inverse):
@@ -311,12 +348,12 @@ def _parameters_after(graph, output):
             if op not in ADD_OPS and op != "Mul":
                 continue
             other = graph.origin(inputs[0] if inputs[1].node == output else inputs[1])
-            if other not in graph.variable:
+            if other not in graph.variable and not _is_vector(graph, other):
                 continue
             if op == "Mul" and gamma is None and beta is None:
-                gamma = graph.variable[other]
+                gamma = other
             elif op != "Mul" and beta is None:
-                beta = graph.variable[other]
+                beta = other
             else:
                 continue
             output = user

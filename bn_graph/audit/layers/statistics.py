@@ -56,7 +56,7 @@ def sources(graph, output, stops=()):
         if node in stops:
             reached.append((output, conditions))
         elif op in MERGE_OPS or op in SELECT_OPS:
-            stack += [(source, more) for source, more in _choices(graph, node, conditions) if possible(graph, more)]
+            stack += [(source, more) for source, more in choices(graph, node, conditions) if possible(graph, more)]
         elif op == "IdentityN" and output.index < len(inputs):
             stack.append((inputs[output.index], conditions))
         elif op in SAME_VALUE_OPS or op in ASSIGN_OPS:
@@ -66,7 +66,8 @@ def sources(graph, output, stops=()):
     return reached
 
 
-def _choices(graph, node, conditions):
+def choices(graph, node, conditions):
+    """(`Output`, conditions) of each input of a Merge or Select: the given conditions, and that it is chosen."""
     inputs = graph.inputs[node]
     if graph.ops[node] in MERGE_OPS:
         for source in inputs:

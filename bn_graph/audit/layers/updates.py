@@ -12,11 +12,13 @@ from bn_graph.audit.graph.ops import (
     DIVIDE_OPS,
     FUSED_OPS,
     MERGE_OPS,
+    NEXT_ITERATION_OPS,
     REDUCE_OPS,
     SAME_VALUE_OPS,
     SELECT_OPS,
 )
-from bn_graph.audit.layers.statistics import reduces_the_batch
+from bn_graph.audit.layers.normalizations import parameters_of
+from bn_graph.audit.layers.statistics import choices, reduces_the_batch
 
 _COMPUTE = {
     **dict.fromkeys(ADD_OPS, operator.add),
@@ -52,6 +54,8 @@ def find_assignments(graph):
             if op in ("Assign", "AssignVariableOp") and _is_from_outside(graph, graph.inputs[node][1]):
                 continue
             for variable in graph.variables_of(graph.inputs[node][0]):
+                if graph.names[node] == f"{graph.names[variable]}/Assign":
+                    continue  # its initializer, whose value may be another variable's
                 assignments.setdefault(variable, []).append(node)
     return assignments
 
@@ -75,27 +79,85 @@ def _is_from_outside(graph, output):
 
 def find_updates(graph, normalizations, assignments):
     """For each variable, the `Update`s of it: what takes batch statistics, or assigns a moving statistic."""
-    by_reduction = {}
-    for use in normalizations:
-        for reduction in use.reductions:
-            by_reduction.setdefault(reduction, []).append(use)
-    moving = {variable for use in normalizations for variable in use.moving()}
-    parameters = {parameter for use in normalizations for parameter in (use.gamma, use.beta)}
+    batches = _Batches(graph, normalizations)
     batch_statistics = {s.node for use in normalizations for s in (*use.mean, *use.variance) if s.kind == "batch"}
+    parameters = {parameter for use in normalizations for parameter in (use.gamma, use.beta)}
+    values = {
+        variable: {node: made_of(graph, graph.inputs[node][1]) for node in nodes}
+        for variable, nodes in assignments.items()
+        if variable not in parameters
+    }
+    for variable, assigned in values.items():
+        batches.add_variable(variable, assigned.values())
     updates = {}
-    for variable, nodes in assignments.items():
-        if variable in parameters:
-            continue
-        for node in nodes:
-            value = made_of(graph, graph.inputs[node][1])
-            uses = dict.fromkeys(
-                use for reduction in sorted(value.reductions) for use in by_reduction.get(reduction, ())[:_MOST_USES]
-            )
-            if uses or variable in moving:
-                decay, debiased = _decay(graph, node, variable, batch_statistics, value.nodes)
-                update = Update(node, variable, tuple(uses), graph.conditions[node], value.nodes, decay, debiased)
+    for variable, assigned in values.items():
+        for node, value in assigned.items():
+            uses, averaged = batches.uses_in(value), ()
+            if not uses and variable in batches.moving:
+                uses, averaged = batches.uses_through_variables(value, variable)
+            if uses or variable in batches.moving:
+                training = _while_training(uses) | graph.conditions[node]
+                evaluation = _Evaluation(graph, training, batch_statistics, averaged)
+                decay, debiased = _decay(evaluation, node, variable, value.nodes)
+                update = Update(node, variable, uses, graph.conditions[node], value.nodes, decay, debiased)
                 updates.setdefault(variable, []).append(update)
     return updates
+
+
+class _Batches:
+    """Which normalisations' batches a value is made of.
+
+    moving: the variables that normalisations take for moving statistics.
+    """
+
+    def __init__(self, graph, normalizations):
+        self._graph = graph
+        self._by_reduction, self._by_moving, self._by_variable = {}, {}, {}
+        for use in normalizations:
+            for reduction in use.reductions:
+                self._by_reduction.setdefault(reduction, []).append(use)
+            for variable in use.moving():
+                self._by_moving.setdefault(variable, []).append(use)
+        self.moving = self._by_moving.keys()
+
+    def uses_in(self, value):
+        """The normalisations whose batch statistics a `MadeOf` has in it."""
+        reductions = sorted(value.reductions)
+        return tuple(dict.fromkeys(use for r in reductions for use in self._by_reduction.get(r, ())[:_MOST_USES]))
+
+    def add_variable(self, variable, values):
+        """Notes what a variable is assigned, `MadeOf`s."""
+        uses = dict.fromkeys(use for value in values for use in self.uses_in(value))
+        if uses:
+            self._by_variable[variable] = tuple(uses)[:_MOST_USES]
+
+    def uses_through_variables(self, value, variable):
+        """(uses, variables between) where a moving statistic averages variables that are assigned from the batch.
+
+        Those of another layer are copied from it, and not averaged: a target network has parameters of its own.
+        """
+        own = self._parameters(self._by_moving[variable][:_MOST_USES])
+        between = [
+            v
+            for v in sorted(value.variables)[:_MOST_USES]
+            if v != variable and v in self._by_variable and self._share(own, self._parameters(self._by_variable[v]))
+        ]
+        return tuple(dict.fromkeys(use for v in between for use in self._by_variable[v])), between
+
+    def _parameters(self, uses):
+        return set().union(*(parameters_of(self._graph, use) for use in uses))
+
+    @staticmethod
+    def _share(some, others):
+        return bool(some & others) or not (some or others)
+
+
+def _while_training(uses):
+    """The conditions under which all of these uses take the statistics of their batch."""
+    conditions = [
+        s.conditions | use.conditions for use in uses for s in (*use.mean, *use.variance) if s.kind == "batch"
+    ]
+    return frozenset.intersection(*conditions) if conditions else frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,20 +201,22 @@ def made_of(graph, value):
     return MadeOf(frozenset(nodes | choosing), frozenset(reductions), frozenset(variables))
 
 
-def _decay(graph, node, variable, batch_statistics, nodes):
+def _decay(evaluation, node, variable, nodes):
     """(decay, debiased). The decay is what is left of the old value where that is 1 and the new one is 0."""
-    decay = _remainder(graph, node, variable, batch_statistics)
+    graph = evaluation.graph
+    decay = _remainder(evaluation, node, variable)
     if decay is None:  # zero_debias averages in a variable of its own
         for biased in sorted(nodes):
             if graph.ops[biased] in ASSIGN_OPS:
                 other = graph.origin(graph.inputs[biased][0])
                 if graph.names[other].endswith("/biased") and other in graph.variable:
-                    return _remainder(graph, biased, graph.variable[other], batch_statistics), True
+                    return _remainder(evaluation, biased, graph.variable[other]), True
     return decay, False
 
 
-def _remainder(graph, assignment, variable, batch_statistics):
-    value = _Evaluation(graph, variable, batch_statistics).value(graph.inputs[assignment][1])
+def _remainder(evaluation, assignment, variable):
+    graph = evaluation.graph
+    value = evaluation.value(graph.inputs[assignment][1], variable)
     if value is None:
         return None
     op = graph.ops[assignment]
@@ -161,13 +225,23 @@ def _remainder(graph, assignment, variable, batch_statistics):
 
 
 class _Evaluation:
-    """The value of an output where `variable` is 1 and everything that comes out of the batch is 0."""
+    """The value of an output where one variable is 1 and everything that comes out of the batch is 0.
 
-    def __init__(self, graph, variable, batch_statistics):
-        self._graph, self._variable, self._batch_statistics = graph, variable, batch_statistics
-        self._values = {}
+    training: conditions, (predicate, value), that settle which branch of a choice is taken.
+    batch_statistics: nodes that come out of the batch. averaged: variables that do.
+    """
 
-    def value(self, output, depth=0):
+    def __init__(self, graph, training, batch_statistics, averaged):
+        self.graph = graph
+        self._excluded = {(node, not value) for node, value in training}
+        self._batch_statistics, self._averaged = batch_statistics, averaged
+
+    def value(self, output, variable):
+        """The value as a number, or None where it is something else."""
+        self._variable, self._values = variable, {}
+        return self._value(output, 0)
+
+    def _value(self, output, depth):
         node = output.node
         if node not in self._values:
             self._values[node] = None  # until it is known; a cycle finds this
@@ -176,25 +250,32 @@ class _Evaluation:
         return self._values[node]
 
     def _compute(self, output, depth):
-        graph, node = self._graph, output.node
+        graph, node = self.graph, output.node
         op, inputs = graph.ops[node], graph.inputs[node]
         if node in self._batch_statistics or op in FUSED_OPS or (op in REDUCE_OPS and reduces_the_batch(graph, node)):
             return 0.0
         if node in graph.variable:
-            return 1.0 if graph.variable[node] == self._variable else None
+            variable = graph.variable[node]
+            return 1.0 if variable == self._variable else 0.0 if variable in self._averaged else None
         if op == "Const":
             return graph.scalar(output)
         if op in MERGE_OPS or op in SELECT_OPS:
-            # Of several branches, the one that moves.
-            values = [self.value(branch, depth) for branch in (inputs[1:] if op in SELECT_OPS else inputs)]
-            values = sorted((value for value in values if value is not None), key=lambda value: value == 1)
-            return values[0] if values else None
+            values = {self._value(branch, depth) for branch in self._possible_branches(node)}
+            return values.pop() if len(values) == 1 else None
         if op in SAME_VALUE_OPS:
-            return self.value(inputs[0], depth)
+            return self._value(inputs[0], depth)
         if op in _COMPUTE:
-            values = [self.value(operand, depth) for operand in inputs]
+            values = [self._value(operand, depth) for operand in inputs]
             if op == "Mul" and 0.0 in values:
                 return 0.0
             if None not in values and not (op in DIVIDE_OPS and values[1] == 0):
                 return _COMPUTE[op](*values)
         return None
+
+    def _possible_branches(self, node):
+        """The inputs of a Merge or Select that can be its value while it trains."""
+        graph = self.graph
+        for branch, conditions in choices(graph, node, frozenset()):
+            comes_around = graph.ops[branch.node] in NEXT_ITERATION_OPS
+            if not comes_around and self._excluded.isdisjoint(conditions) and possible(graph, conditions):
+                yield branch

@@ -14,11 +14,11 @@ Right:
     x = tf.layers.batch_normalization(x, training=True)
 """
 
+from bn_graph.audit.advice import without_bias
 from bn_graph.audit.evidence import Problem
 
 NAME = "cancelled-bias"
 SEVERITY = "note"
-_FIX = "tf.layers.dense(..., use_bias=False)  # in tf-slim: biases_initializer=None"
 
 
 def check(layer, audit):
@@ -34,4 +34,4 @@ def check(layer, audit):
                     biases[variable] = added
     if biases:
         message = "A bias is added just before the layer, which subtracts it again with the mean: it learns nothing."
-        yield Problem([*biases, *biases.values()], message, _FIX)
+        yield Problem([*biases, *biases.values()], message, without_bias(audit, min(biases)))

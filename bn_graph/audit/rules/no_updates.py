@@ -34,5 +34,6 @@ def check(layer, audit):
         return
     never = [variable for variable in layer.statistics if not audit.assignments.get(variable)]
     if never and audit.step.has_train_op:
-        message = "Nothing ever assigns the moving statistics: evaluation normalises by their initial values."
+        reader = audit.who_reads_statistics(layer)
+        message = f"Nothing ever assigns the moving statistics: {reader} normalises by their initial values."
         yield Problem(never, message, _FIX)

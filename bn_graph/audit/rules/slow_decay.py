@@ -35,7 +35,7 @@ def check(layer, audit):
         if decay < 0.5:
             message = (
                 f"decay is {decay:g}, which is how much of itself a moving average keeps at an update: it is "
-                f"little more than the last batch. Was {1 - decay:g} meant?"
+                "little more than the last batch."
             )
         elif decay >= 1:
             message = "decay is 1: the moving statistics never move."

@@ -35,7 +35,8 @@ def check_saved(saved, audit):
 
 def check_graph(audit):
     if audit.checkpoint and not audit.saved_layers and not audit.layers:
-        yield Doubt("the checkpoint names no moving statistics; its .meta would tell")
+        would_tell = "" if audit.has_graph else "; its .meta would tell"
+        yield Doubt(f"the checkpoint names no moving statistics{would_tell}")
 
 
 def _left_out(layer, audit):

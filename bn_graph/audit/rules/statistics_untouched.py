@@ -17,9 +17,10 @@ import math
 
 import numpy as np
 
+from bn_graph.audit.advice import run_updates
 from bn_graph.audit.evidence import GLOBAL_STEP, Doubt, Problem
 from bn_graph.audit.graph.flat_graph import Output
-from bn_graph.audit.rules.updates_never_run import FIX
+from bn_graph.audit.savers import is_untouched, read_numbers
 
 NAME = "statistics-untouched"
 SEVERITY = "error"
@@ -35,34 +36,20 @@ def check(layer, audit):
         if means and variances:
             mean, variance = (graph.constant(Output(nodes[0], 0), math.inf) for nodes in (means, variances))
             if not np.any(mean) and np.all(variance == 1):
-                yield Problem(means + variances, _MESSAGE, FIX)
+                yield Problem(means + variances, _MESSAGE, run_updates(audit))
                 return
 
 
 def check_saved(saved, audit):
-    if saved.missing or len(saved.statistics) != 2:
-        return
-    mean, variance = (_value(audit, name, "f") for name in saved.statistics)
-    if mean is None or variance is None:
-        return
-    if np.any(mean) or not (np.all(variance == 1) or not np.any(variance)):
+    if not is_untouched(saved, audit):
         return
     if audit.fact(_is_before_training):
         yield Doubt("the checkpoint was saved before the first training step")
     else:
-        yield Problem(saved.statistics, _MESSAGE, FIX)
+        yield Problem(saved.statistics, _MESSAGE, run_updates(audit))
 
 
 def _is_before_training(audit):
     steps = audit.names(audit.variables_in(GLOBAL_STEP)) or ("global_step",)
-    values = [_value(audit, name, "iu") for name in steps if name in audit.checkpoint_names]
+    values = [read_numbers(audit, name, "iu") for name in steps if name in audit.checkpoint_names]
     return any(value is not None and not value.any() for value in values)
-
-
-def _value(audit, name, kinds):
-    """A variable of the checkpoint, or None where its type is not of one of these kinds of numpy's."""
-    name = audit.checkpoint_names[name]
-    shape, dtype = audit.checkpoint.variables[name]
-    if not isinstance(dtype, np.dtype) or dtype.kind not in kinds or not math.prod(shape):
-        return None
-    return audit.checkpoint.read(name)

@@ -32,8 +32,8 @@ _ROWWISE_OPS = {
 def check(layer, audit):
     for use in audit.trained_by_batch(layer):
         rows, values = _batch(audit.graph, use)
-        if rows == 1 or (values is not None and values < _FEWEST_VALUES):
-            size = "one row" if rows == 1 else f"{values} values to a channel"
+        if values is not None and values < _FEWEST_VALUES:
+            size = "one row" if rows == values == 1 else f"{values} values to a channel"
             message = f"The training batch has {size}: too few for a mean and a variance that say anything."
             yield Problem([use.node], message, _FIX)
             return

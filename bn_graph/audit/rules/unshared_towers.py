@@ -21,7 +21,7 @@ Right:
 import re
 
 from bn_graph.audit.evidence import Problem, only_evaluates
-from bn_graph.audit.layers.grouping import weights_before
+from bn_graph.audit.layers.normalizations import weights_before
 
 NAME = "unshared-towers"
 SEVERITY = "error"

@@ -16,15 +16,13 @@ Right:
         train_op = optimizer.minimize(loss)
 """
 
+from bn_graph.audit.advice import run_updates
 from bn_graph.audit.evidence import Doubt, Problem, has_gradients
 from bn_graph.audit.graph.flat_graph import printable
 from bn_graph.audit.graph.ops import is_optimizer_op
 
 NAME = "updates-never-run"
 SEVERITY = "error"
-FIX = """\
-with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-    train_op = optimizer.minimize(loss)"""
 _NAME_TRAIN_OP = "the graph has gradients, and no op in it is known to train; name the train op"
 
 
@@ -42,9 +40,10 @@ def check(layer, audit):
     if not beside:
         message = (
             "The train op does not run the ops that update the moving statistics. They keep their initial values, "
-            "and evaluation normalises by these, unless the session loop fetches the update ops itself."
+            f"and {audit.who_reads_statistics(layer)} normalises by these, unless the session loop fetches the update "
+            "ops itself."
         )
-        yield Problem(idle, message, FIX)
+        yield Problem(idle, message, run_updates(audit))
     else:
         name = printable(audit.graph.names[min(beside)])
         yield Doubt(f"the updates run only where {name} is fetched along with the train op")

@@ -17,7 +17,9 @@ Right:
 import re
 
 from bn_graph.audit.evidence import Doubt, Problem, has_gradients
+from bn_graph.audit.graph.flat_graph import printable
 from bn_graph.audit.graph.ops import LOOP_OPS
+from bn_graph.audit.savers import come_from_checkpoint
 
 NAME = "wrong-statistics"
 SEVERITY = "error"
@@ -25,6 +27,9 @@ TRAINING_NAME = re.compile(r"(^|/)(is_?train(ing)?|train(ing)?|phase_train|train
 _FIX_TRAINING = "batch_norm(..., is_training=True)  # in the training tower"
 _FIX_BRANCHES = "mean, variance = tf.cond(is_training, update_and_take_batch_statistics, take_moving_statistics)"
 _FIX_EVALUATION = "batch_norm(..., is_training=False, reuse=True)  # in the evaluation tower"
+_FIX_SERVING = "logits = network(x, is_training=False)  # the graph that is exported"
+_FIX_KERAS_PHASE = "session.run(train_op, {..., tf.keras.backend.learning_phase(): True})  # in each training step"
+_KERAS_TRAINING = re.compile(r"training(_\d+)?/")  # the scope of what Keras' fit runs
 _FIX_DEFAULT = "is_training = tf.placeholder(tf.bool, [])  # without a default, TensorFlow says when it was not fed"
 
 
@@ -34,8 +39,8 @@ def check(layer, audit):
         yield from _check_branches(layer, audit)
         yield from _check_evaluation(layer, audit)
         yield from _check_default(layer, audit)
-    elif not has_gradients(audit) and all(kind == "batch" for _, kind, _ in audit.usages(layer)):
-        yield Doubt("it normalises by the batch's statistics, and nothing trains: wrong if this is for evaluation")
+        yield from _check_variable(layer, audit)
+    yield from _check_serving(layer, audit)
 
 
 def _check_training(layer, audit):
@@ -44,7 +49,13 @@ def _check_training(layer, audit):
         return
     trained = [v for v in (layer.gamma, layer.beta) if v is not None and v in audit.step.parameters]
     evidence = [use.node for use, _, _ in training] + trained
-    if trained:
+    if trained and come_from_checkpoint(layer, audit):
+        message = (
+            "The layer's moving statistics are frozen: they come from a checkpoint, and gamma or beta are trained on "
+            "top of them. That is right only where the new data are like those of the checkpoint."
+        )
+        yield Problem(evidence, message, _FIX_TRAINING, "warning")
+    elif trained:
         message = (
             "The training tower normalises by the moving statistics and trains gamma or beta on top of them: "
             "is_training is False where it should be True."
@@ -104,8 +115,8 @@ def _check_default(layer, audit):
         if graph.ops[node] != "PlaceholderWithDefault" or not graph.inputs[node]:
             continue
         default = graph.scalar(graph.inputs[node][0])
-        # Keras feeds its own placeholder in fit and in evaluate.
-        if default is None or graph.names[node].endswith("keras_learning_phase"):
+        is_keras_phase = graph.names[node].endswith("keras_learning_phase")
+        if default is None or (is_keras_phase and not _is_fed_by_user(layer, audit)):
             continue
         if bool(default) != value:
             message = (
@@ -115,4 +126,63 @@ def _check_default(layer, audit):
             message = "is_training is True by default: an evaluation that does not feed it uses its batch's statistics."
         else:
             continue
-        yield Problem([node], message, _FIX_DEFAULT, "warning")
+        yield Problem([node], message, _FIX_KERAS_PHASE if is_keras_phase else _FIX_DEFAULT, "warning")
+
+
+def _is_fed_by_user(layer, audit):
+    """Whether a program has to feed Keras' own placeholder: Keras does in fit and evaluate, a tf.train optimizer no.
+
+    Where nobody runs the layer's updates, that comes first.
+    """
+    by_keras = all(_KERAS_TRAINING.match(audit.graph.names[node]) for node in audit.step.optimizer_ops)
+    return not by_keras and any(update.node in audit.step.run for update in layer.updates)
+
+
+def _check_variable(layer, audit):
+    """is_training may be a variable, whose value no graph tells."""
+    graph = audit.graph
+    for node, value in sorted(audit.selectors(layer)):
+        if node in graph.variable:
+            name = printable(graph.names[node])
+            initial = _initial_value(graph, node)
+            begins = "" if initial is None else f", and is {initial} at first"
+            yield Doubt(
+                f"{name} decides between the batch's statistics and the moving ones. It is a variable{begins}. "
+                f"Training is right only where the program assigns {value} before, and evaluation where {not value}"
+            )
+
+
+def _initial_value(graph, variable):
+    """The value of a boolean variable's initializer, or None."""
+    initializer = graph.number.get(f"{graph.names[variable]}/Assign")
+    if initializer is None or len(graph.inputs[initializer]) < 2:
+        return None
+    return graph.boolean(graph.origin(graph.inputs[initializer][1]))
+
+
+def _check_serving(layer, audit):
+    """What a frozen graph or a signature returns is a prediction, and must not depend on the rest of its batch."""
+    frozen = not audit.graph.variable and not audit.trains
+    served = [
+        use.node
+        for use in layer.uses
+        if (frozen or use.node in audit.serving)
+        and audit.step.roles[use] != "evaluation"  # that is reported above
+        and _is_always_on_batch(audit.usages(layer), use)
+    ]
+    if served:
+        where = "The frozen graph" if frozen else "What the SavedModel serves"
+        message = (
+            f"{where} normalises by the statistics of its own batch, so that a prediction depends on what else is in "
+            "the batch: it was exported with is_training True."
+        )
+        yield Problem(served, message, _FIX_SERVING)
+    elif all(_is_always_on_batch(audit.usages(layer), use) for use in layer.uses):
+        if audit.trains and layer.statistics and {audit.step.roles[use] for use in layer.uses} == {"training"}:
+            yield Doubt("every tower is on the statistics of its batch: wrong if you evaluate this tensor")
+        elif not audit.trains and not has_gradients(audit):
+            yield Doubt("it normalises by the batch's statistics, and nothing trains: wrong if this is for evaluation")
+
+
+def _is_always_on_batch(usages, use):
+    return all(kind == "batch" for other, kind, _ in usages if other is use)

@@ -1,0 +1,43 @@
+"""No optimizer trains the layer's parameters, and its moving statistics move all the same.
+
+A part of a network that is kept as it was is usually left out of the list of variables that the optimizer trains. That
+does not stop its batch norm from averaging: the moving statistics drift to those of the new data, and away from what
+the frozen weights were trained with.
+
+Wrong:
+
+    features = pretrained(x, is_training=True)
+    train_op = optimizer.minimize(loss, var_list=tf.trainable_variables("head"))  # behind UPDATE_OPS
+
+Right:
+
+    features = pretrained(x, is_training=False)
+    train_op = optimizer.minimize(loss, var_list=tf.trainable_variables("head"))
+"""
+
+from bn_graph.audit.evidence import Problem
+from bn_graph.audit.graph.ops import is_optimizer_op
+from bn_graph.audit.layers.normalizations import parameters_of
+from bn_graph.audit.training_step import targets
+
+NAME = "frozen-layer-updates"
+SEVERITY = "warning"
+_FIX = "batch_norm(..., is_training=False)  # in the frozen part, whose statistics then stay as well"
+
+
+def check(layer, audit):
+    if not audit.step.parameters or not layer.statistics:
+        return
+    uses = [use for use, kind, _ in audit.usages(layer, "training", "other") if kind == "batch"]
+    parameters = set().union(*(parameters_of(audit.graph, use) for use in uses))
+    moved = [update.node for update in layer.updates if update.node in audit.step.run and update.uses]
+    changed = audit.fact(_trained_by_any) | audit.assignments.keys()
+    if moved and parameters and parameters.isdisjoint(changed):
+        message = "No optimizer trains the layer's parameters, and the train op updates its moving statistics."
+        yield Problem([*moved, *sorted(parameters)], message, _FIX)
+
+
+def _trained_by_any(audit):
+    """What any optimizer of the graph changes, be it that of another train op."""
+    graph = audit.graph
+    return {v for node, op in enumerate(graph.ops) if is_optimizer_op(op) for v in targets(graph, node)}

@@ -1,0 +1,56 @@
+"""A copy of a layer gets its gamma, beta or weights from another one, and its moving statistics from nobody.
+
+Target networks, teachers and averaged models are updated by copying the trained network's variables. A list of
+trainable variables leaves the moving mean and variance out. The copy then normalises by 0 and 1 for ever.
+
+Wrong:
+
+    for target, online in zip(tf.trainable_variables("target"), tf.trainable_variables("online")):
+        tf.assign(target, online)
+
+Right:
+
+    for target, online in zip(tf.global_variables("target"), tf.global_variables("online")):
+        tf.assign(target, online)
+"""
+
+from bn_graph.audit.evidence import Doubt, Problem
+from bn_graph.audit.layers.normalizations import parameters_of
+from bn_graph.audit.layers.statistics import holds_data
+from bn_graph.audit.layers.updates import made_of
+
+NAME = "statistics-not-copied"
+SEVERITY = "error"
+_FIX = """\
+pairs = zip(tf.global_variables(scope_of_copy), tf.global_variables(scope_of_trained))  # not only the trainable ones
+copy = tf.group(*(tf.assign(target, source) for target, source in pairs))"""
+
+
+def check(layer, audit):
+    if not audit.trains or not layer.statistics or any(audit.assignments.get(v) for v in layer.statistics):
+        return
+    parameters = set().union(*(parameters_of(audit.graph, use) for use in layer.uses))
+    copied = [v for v in sorted(parameters) if _is_copied(v, audit)]
+    usages = [conditions for _, kind, conditions in audit.usages(layer) if kind == "moving"]
+    if not copied or not usages:
+        return
+    selectors = audit.selectors(layer)
+    opposites = {(node, not value) for node, value in selectors}
+    if all(conditions & opposites for conditions in usages):
+        yield Doubt("its parameters are copied from another layer, and its moving statistics from nobody: wrong if the "
+                    "copy is run with is_training False")  # fmt: skip
+        return
+    message = (
+        "Its parameters are copied from another layer, and its moving statistics from nobody: the copy normalises by "
+        "their initial values."
+    )
+    yield Problem([*layer.statistics, *copied], message, _FIX)
+
+
+def _is_copied(variable, audit):
+    """Whether a variable is assigned from other variables, all at once or a bit at a time."""
+    for node in audit.assignments.get(variable, ()):
+        value = audit.graph.inputs[node][1]
+        if made_of(audit.graph, value).variables - {variable} and not holds_data(audit.graph, value):
+            return True
+    return False
