@@ -1,4 +1,4 @@
-"""Pictures of what was measured."""
+"""A picture of a run, and how pictures of ours are known again."""
 
 import io
 import warnings
@@ -10,12 +10,12 @@ from bn_graph.files import open_file, write_whole
 SOFTWARE = "bn_graph"  # in the metadata of every picture, so that we know our own
 
 
-def plot_record(record, path):
+def plot_record(record, path) -> None:
     """Writes a PNG of a `TrainingRecord` to `path`, replacing it. Raises OSError."""
     write_whole(path, png(record_figure(record)))
 
 
-def png(figure, dpi=120):
+def png(figure, dpi: int = 120) -> bytes:
     """The bytes of a PNG of a matplotlib figure."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=dpi, metadata={"Software": SOFTWARE})
@@ -24,7 +24,7 @@ def png(figure, dpi=120):
 
 def record_figure(record):
     """A matplotlib figure of a `TrainingRecord`: loss, training and validation accuracy over the steps."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # here: importing it takes a second, which --help can spare
 
     config = record.config
     figure = Figure(figsize=(8, 6), layout="constrained")
@@ -34,7 +34,7 @@ def record_figure(record):
         f"test accuracy {record.test_accuracy:.2%}"
     )
 
-    steps = np.arange(len(record.train_loss))
+    steps = np.arange(record.num_steps)
     loss.plot(steps, record.train_loss, color="tab:blue", linewidth=0.8)
     loss.set_ylabel("training loss (batch)")
     loss.set_ylim(bottom=0)
@@ -51,12 +51,9 @@ def record_figure(record):
     return figure
 
 
-# The pictures of a comparison, as `bn_graph.comparison.compare` measured it. Each is drawn on axes that it is given.
-
-
-def picture_written_by_us(path):
+def picture_written_by_us(path) -> bool:
     """Whether the file `path` is a PNG that bn_graph wrote."""
-    from PIL import Image
+    from PIL import Image  # here, for the same reason as matplotlib
 
     try:
         with warnings.catch_warnings(), open_file(path) as file:
