@@ -122,8 +122,10 @@ def command(arguments):
                 import_tensorflow()
                 from bn_graph.cluster.tasks import run_task
 
-                how |= {"patience": arguments.patience} if "patience" in arguments else {}
-                record = run_task(cluster, config, load_splits, arguments.sync, note=note, **how)
+                patience = {"patience": arguments.patience} if "patience" in arguments else {}
+                record = run_task(
+                    cluster, config, load_splits, arguments.sync, note=note, train_options=how, **patience
+                )
             else:
                 record, summaries = train_alone(arguments, config, load_splits(), note, **how)
         if record is None:  # not the chief
