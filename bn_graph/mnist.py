@@ -122,7 +122,7 @@ def split(mnist: Mnist, how="stratified", valid_size=10000, test_size=10000) -> 
     how:
         'stratified': the tutorial's two calls of `train_test_split` on today's scikit-learn. The sets are disjoint.
         'original': index for index what scikit-learn 0.18.1 drew for the tutorial. It took the one-hot labels of the
-            second call for one flat vector, so training and test set share rows, and rows occur more than once.
+            second call for one flat vector. So training and test set share rows, and rows occur more than once.
 
     Raises `InputError` where there are too few rows, or too few of a class, to split.
     """
@@ -166,8 +166,8 @@ def _draw_rows(labels, test_size, random_state):
     if rare.size:
         raise ValueError(f"of digit {rare[0]} there is only 1 member to divide")
     if labels.ndim == 2:
-        # scikit-learn takes a row of the one-hot matrix for one label and sorts the rows as text, so that digit 9
-        # comes first. 9 - digit sorts alike, and spares it 60 000 strings.
+        # scikit-learn takes a row of the one-hot matrix for one label. It sorts the rows as text, where digit 9 comes
+        # first. 9 - digit sorts alike, and spares it 60 000 strings.
         labels = NUM_CLASSES - 1 - digits
     rows = np.arange(len(labels))
     return train_test_split(rows, test_size=test_size, random_state=random_state, stratify=labels)

@@ -72,7 +72,8 @@ def command(arguments):
     if arguments.record:
         check_output(arguments.record, ".json", record_written_by_us, arguments.force)
     if arguments.plot:
-        from bn_graph.saving.plot import picture_written_by_us, plot_record
+        from bn_graph.pictures import picture_written_by_us
+        from bn_graph.saving.plot import plot_record
 
         check_output(arguments.plot, ".png", picture_written_by_us, arguments.force)
 

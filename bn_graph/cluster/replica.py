@@ -82,8 +82,8 @@ class Board:
 class Replica:
     """The graph of a replica, and the session that trains it.
 
-    Everything that the parameter servers have for it is in a container of this run's own. So what is left of an earlier
-    run, gradients that nobody has added up or a worker that has not noticed yet, cannot get into this one.
+    Everything that the parameter servers have for it is in a container of this run's own. So nothing that is left of an
+    earlier run can get into this one: neither gradients that nobody has added up, nor a worker that has not noticed yet.
 
     Args:
         context: `TaskContext`.

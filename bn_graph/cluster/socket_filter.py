@@ -1,8 +1,8 @@
 """Makes a server of TensorFlow reachable at the address that was configured, and nowhere else.
 
 `tf.train.Server` listens on every address of the machine: "0.0.0.0" is written in its C++, whatever the configuration
-says. Here a socket filter, which needs no privilege, has the kernel drop what is sent to another address, before the
-listening socket sees it. To those who try, the port seems to be closed by a firewall.
+says. Here a socket filter has the kernel drop what is sent to another address, before the listening socket sees it. It
+needs no privilege. To those who try, the port seems to be closed by a firewall.
 """
 
 import contextlib

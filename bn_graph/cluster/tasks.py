@@ -8,8 +8,8 @@ trains too.
                     chief's batch, once a step.
     asynchronous    a step is one gradient of any replica, which updates the moving averages, too.
 
-One update a step, so that `decay` means what it means in one process. If all replicas of a synchronous step updated
-them, they would forget as many times faster, and how fast would depend on who came first.
+There is one update a step, so that `decay` means what it means in one process. If all replicas of a synchronous step
+updated the moving averages, these would forget as many times faster. How fast would depend on who came first.
 
 Every wait is bounded by one watchdog: a process in which nothing was done for `patience` seconds says who does not
 answer, and ends.
@@ -52,8 +52,8 @@ def run_task(
         patience: seconds in which something must be done.
         note: called with a line that is worth saying of the cluster.
         train_options: of the chief: `log`, `progress`, `checkpoints` and `stop` of `bn_graph.training.train`, by name.
-            Where a parameter server has lost its variables, the chief goes on from the newest checkpoint, or begins
-            again where there are none.
+            Where a parameter server has lost its variables, the chief goes on from the newest checkpoint. Where there
+            is none, it begins again.
 
     Where a peer is not there for `patience` seconds, the process ends with exit code 1 and a line that names it.
 

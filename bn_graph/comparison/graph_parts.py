@@ -1,7 +1,7 @@
 """The graph that TensorFlow 0.12.1 built beside the port's, part by part.
 
-The parts are the variables, the collections, the ops that update moving averages, the random ops with their seeds, and
-the kinds of op that differ between then and now.
+The parts are the variables, the collections, the ops that update moving averages, and the random ops with their seeds.
+One more part is the kinds of op that differ between then and now.
 """
 
 from bn_graph.comparison.graph_2016 import Graph2016

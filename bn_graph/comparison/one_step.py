@@ -1,10 +1,11 @@
 """One training step from a recorded state beside the recorded step: is it the same within rounding?
 
-Rounding is this. TF 0.12 computes a batch's variance as E[(x - s)^2] - (E[x] - s)^2, s the moving mean, and so with an
-error of eps times the condition number 1 + (mean - s)^2 / variance. (The port, on today's tf.nn.moments, does without
-it.) Everything behind it, every gradient then, differs by eps times that number and a constant for the order of the
-sums. Adam divides a gradient by its own size; what an error in the gradient does to a parameter is therefore computed,
-not guessed: the furthest that Adam goes with any gradient inside the error.
+TF 0.12 computes a batch's variance as E[(x - s)^2] - (E[x] - s)^2, where s is the moving mean. So its error is eps times
+the condition number 1 + (mean - s)^2 / variance. (The port, on today's tf.nn.moments, has no such error.) Every gradient
+behind it then differs by eps times that number, times a constant for the order of the sums.
+
+Adam divides a gradient by its own size. So what an error in the gradient does to a parameter is computed here, and not
+guessed: it is the furthest that Adam goes with any gradient inside the error.
 
 Biases in front of batch norm have a gradient of rounding errors alone, and are not compared.
 """

@@ -11,7 +11,7 @@ import jinja2
 
 from bn_graph.comparison.figures import comparison_figure, draw_envelope, draw_pages, draw_seeds, one_figure
 from bn_graph.files import open_file, write_whole
-from bn_graph.saving.plot import picture_written_by_us, png
+from bn_graph.pictures import picture_written_by_us, png
 
 GENERATOR = '<meta name="generator" content="bn_graph">'  # by which we know our own page again
 _DPI = 160

@@ -1,7 +1,7 @@
 """The rules that decide whether the port is the original. The tests have the same ones.
 
-    envelope    The training loss stays as near to the recorded one as TF 0.12.1 stays to itself, when its initial
-                weights are moved by one unit in the last place, times three.
+    envelope    The training loss stays near the recorded one. TF 0.12.1 drifts away from itself when its initial
+                weights are moved by one unit in the last place; three times that drift is allowed.
     one step    One training step from each recorded state gives the recorded step within rounding.
     accuracy    Validation and test accuracies are near the recorded ones.
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-_VERSION = 1  # of both formats; a file says which it takes to read it
+_VERSION = 1  # of both formats; a file names the version that its reader must have
 _MOST_DIMENSIONS = 254  # TensorFlow's own limit
 
 

@@ -20,8 +20,8 @@ from bn_graph.tf1 import tf
 class Checkpoint:
     """The variables of a checkpoint: listed without a look at their values, and read one by one.
 
-    path: the prefix of V2 files (PREFIX.index or one of the PREFIX.data files will do), a V1 file, or the pattern of
-        V1 files in parts, as `tf.train.Saver(sharded=True)` returned it.
+    path: the prefix of V2 files, or one of them; a V1 file; or the pattern of V1 files in parts, as
+        `tf.train.Saver(sharded=True)` returned it.
 
     variables: name to (shape, dtype), sorted by name. The dtype is numpy's; where numpy has none it is TensorFlow's
         name of it: 'string', 'variant' or 'resource'.

@@ -30,11 +30,10 @@ class CheckpointFolder:
     Args:
         path: the folder. It is made where there is none.
         every: steps between two checkpoints, 1 or more.
-        note: called with a line where a run is resumed, a checkpoint is damaged, or one cannot be written and the run
-            goes on.
+        note: called with a line where a run is resumed, or a checkpoint is damaged, or one cannot be written.
 
-    Raises `InputError` where the folder cannot be written, is used by another run, holds something else, or holds
-    checkpoints of which none is whole.
+    Raises `InputError` where the folder cannot be written, is used by another run, or holds something else. So it does
+    where there are checkpoints and none is whole.
 
     newest: the newest whole checkpoint, a `SavedRun`; None where there is none yet.
     failure: why the latest checkpoint could not be written; None where it was.

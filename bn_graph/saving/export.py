@@ -1,6 +1,6 @@
 """The way out of TensorFlow 1: a checkpoint of the tutorial's network as a SavedModel and as a Keras file.
 
-Only a folder that an earlier export has made is replaced. A mark, a file in it, says that it was one.
+Only a folder that an earlier export has made is replaced. It is known by a file in it, assets.extra/bn_graph.json.
 """
 
 import json
@@ -26,9 +26,9 @@ def export_model(checkpoint, folder, force: bool = False) -> None:
     """Writes what `tf.train.Saver` saved of the tutorial's network for TensorFlow 2 and Keras 3 to use.
 
     `folder` becomes a SavedModel with the signature serving_default, for `tf.saved_model.load`, TensorFlow Serving and
-    `saved_model_cli`, and has the same network of built-in Keras layers in it, model.keras. Both take float32
-    [rows, 784], pixels 0 to 255, and return the logits after the last ReLU, float32 [rows, 10], as the graph has them.
-    Moving averages are used as they were saved.
+    `saved_model_cli`. In it is model.keras, the same network of built-in Keras layers. Both take pixels 0 to 255,
+    float32 [rows, 784]. Both return the logits after the last ReLU, float32 [rows, 10], as the graph has them. Moving
+    averages are used as they were saved.
 
     A checkpoint does not say whether batch_norm was called with center and scale. It need not: a beta that was never
     used is still 0, and a gamma still 1.

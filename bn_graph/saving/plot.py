@@ -1,25 +1,14 @@
-"""A picture of a run, and how pictures of ours are known again."""
-
-import io
-import warnings
+"""A picture of a run."""
 
 import numpy as np
 
-from bn_graph.files import open_file, write_whole
-
-SOFTWARE = "bn_graph"  # in the metadata of every picture, so that we know our own
+from bn_graph.files import write_whole
+from bn_graph.pictures import png
 
 
 def plot_record(record, path) -> None:
     """Writes a PNG of a `TrainingRecord` to `path`, replacing it. Raises OSError."""
     write_whole(path, png(record_figure(record)))
-
-
-def png(figure, dpi: int = 120) -> bytes:
-    """The bytes of a PNG of a matplotlib figure."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": SOFTWARE})
-    return content.getvalue()
 
 
 def record_figure(record):
@@ -49,16 +38,3 @@ def record_figure(record):
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
     return figure
-
-
-def picture_written_by_us(path) -> bool:
-    """Whether the file `path` is a PNG that bn_graph wrote."""
-    from PIL import Image  # here, for the same reason as matplotlib
-
-    try:
-        with warnings.catch_warnings(), open_file(path) as file:
-            warnings.simplefilter("ignore")  # of a picture that says it is enormous
-            with Image.open(file, formats=["PNG"]) as image:
-                return image.info.get("Software") == SOFTWARE
-    except Exception:  # broken pictures raise half a dozen kinds: whatever it is, we did not write it
-        return False

@@ -37,7 +37,7 @@ class SavedRun(NamedTuple):
 
     @property
     def prefix(self) -> Path:
-        """Of the variables' files, for whoever reads TensorFlow's checkpoints."""
+        """The prefix of the variables' files, by which TensorFlow names a checkpoint."""
         return self.folder / _VARIABLES
 
     def restore(self, session, variables) -> TrainingRecord:
