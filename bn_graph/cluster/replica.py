@@ -83,7 +83,7 @@ class Replica:
     """The graph of a replica, and the session that trains it.
 
     Everything that the parameter servers have for it is in a container of this run's own. So nothing that is left of an
-    earlier run can get into this one: neither gradients that nobody has added up, nor a worker that has not noticed yet.
+    earlier run can get into this one, be it gradients that nobody has added up or a worker that has not noticed yet.
 
     Args:
         context: `TaskContext`.

@@ -1,8 +1,8 @@
 """One training step from a recorded state beside the recorded step: is it the same within rounding?
 
-TF 0.12 computes a batch's variance as E[(x - s)^2] - (E[x] - s)^2, where s is the moving mean. So its error is eps times
-the condition number 1 + (mean - s)^2 / variance. (The port, on today's tf.nn.moments, has no such error.) Every gradient
-behind it then differs by eps times that number, times a constant for the order of the sums.
+TF 0.12 computes a batch's variance as E[(x - s)^2] - (E[x] - s)^2, where s is the moving mean. So its error is eps
+times the condition number 1 + (mean - s)^2 / variance. The port, on today's tf.nn.moments, has no such error. Every
+gradient behind it then differs by eps times that number, times a constant for the order of the sums.
 
 Adam divides a gradient by its own size. So what an error in the gradient does to a parameter is computed here, and not
 guessed: it is the furthest that Adam goes with any gradient inside the error.

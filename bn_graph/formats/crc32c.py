@@ -1,7 +1,7 @@
 """CRC-32C, the checksum of TensorFlow's and LevelDB's files.
 
-A CRC is linear. To get that of two halves, append as many zeros to the first as the second has bytes, and XOR both CRCs.
-So all pairs of words become one word each at once, then all pairs of those, and numpy does the work.
+A CRC is linear. To get that of two halves, append as many zeros to the first as the second has bytes, and XOR both
+CRCs. So all pairs of words become one word each at once, then all pairs of those, and numpy does the work.
 """
 
 import functools
