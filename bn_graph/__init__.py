@@ -38,6 +38,8 @@ _MODULE_OF = {
     "audit_graph": "audit",
     "AuditReport": "audit",
     "Finding": "audit",
+    "MovingStatisticsHook": "audit.monitor",
+    "MovingStatisticsSession": "audit.monitor",
 }
 __all__ = ["__version__", *_MODULE_OF]
 

@@ -1,80 +1,17 @@
-import dataclasses
+"""Fixtures: the digits, the recorded runs repeated, and a comparison. Each is made once in a session."""
+
 import functools
 import json
 import os
-import runpy
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.helpers import RECORDED, compare_with_notebook, run_tutorial
+from tests.paths import ROOT
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-HERE = Path(__file__).parent
-ROOT = HERE.parent
-REFERENCE = HERE / "reference"
-PACKAGED = ROOT / "bn_graph" / "comparison" / "reference"  # the recordings that the package carries
-
-# The four runs of TF 0.12.1 that were recorded, and how the command asks for each.
-RECORDED = {
-    "page": ["--edition", "page", "--updates", "collected"],
-    "page_control_dependencies": ["--edition", "page"],
-    "script": ["--edition", "script"],
-    "notebook": ["--edition", "notebook"],
-}
-
-
-def recorded_config(name, **changes):
-    """The settings of a recorded run, with something changed."""
-    from bn_graph.comparison.recordings import RECORDED as configs
-
-    return dataclasses.replace(configs[name], **{"seed": 1, **changes})
-
-
-def run(*command, env=None, **options):
-    """Runs a command and returns the finished process, its output as text."""
-    env = {**os.environ, **(env or {})}
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=600, **options)
-
-
-def run_tutorial(*arguments, **options):
-    return run(sys.executable, ROOT / "scripts" / "run_tutorial.py", *arguments, **options)
-
-
-def compare_with_notebook(*arguments, **options):
-    return run(sys.executable, ROOT / "scripts" / "compare_with_notebook.py", *arguments, **options)
-
-
-def in_process(capfd, script, *arguments):
-    """Runs a command of scripts/ in this process, which has TensorFlow already: importing it takes a new one seconds.
-
-    Returns the finished process that it would have been; what C++ prints is in its stderr too. The import and the end
-    of Python are left out, so let one call of each kind be a process of its own.
-    """
-    capfd.readouterr()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(sys, "argv", [script, *map(str, arguments)])
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-    return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, *capfd.readouterr())
-
-
-def run_python(program, **options):
-    """Runs a Python program of its own process. What it asserts, the test asserts."""
-    process = run(sys.executable, "-c", program, **options)
-    assert process.returncode == 0, process.stderr[-3000:]
-    return process.stdout
-
-
-def largest_so_far(losses, reference):
-    """At each step, the largest relative difference in loss so far."""
-    return np.maximum.accumulate(np.abs(np.array(losses) / np.array(reference) - 1))
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +19,13 @@ def mnist():
     from bn_graph import load_mnist
 
     return load_mnist()
+
+
+@pytest.fixture(scope="session")
+def lecun():
+    """LeCun's four arrays, in his order."""
+    with np.load(ROOT / "bn_graph" / "data" / "mnist.npz") as archive:
+        return {name: archive[name] for name in ("x_train", "y_train", "x_test", "y_test")}
 
 
 @pytest.fixture(scope="session")

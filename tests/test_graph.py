@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from conftest import PACKAGED, RECORDED, REFERENCE, recorded_config
 
 from bn_graph import InputError, build_graph, recording
 from bn_graph.graph import dropout_seed
 from bn_graph.tf1 import tf
+from tests.helpers import RECORDED, recorded_config
+from tests.paths import PACKAGED, REFERENCE
+
+pytestmark = pytest.mark.release
 
 MODES = ("bool", "placeholder")
 

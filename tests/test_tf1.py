@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import run_python
 
 import bn_graph  # noqa: F401  its import is what is tested
 from bn_graph.tf1 import tf, tf_slim, uniform_at
+from tests.helpers import run_python
+
+pytestmark = pytest.mark.release
 
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 IS_TRAINING = {

@@ -11,6 +11,8 @@ from bn_graph import NOTEBOOK, PAGE, SCRIPT, InputError, TrainingRecord, Tutoria
 from bn_graph.config import UPDATES
 from bn_graph.tf1 import tf
 
+pytestmark = pytest.mark.release
+
 EDITIONS = (PAGE, SCRIPT, NOTEBOOK)
 SWITCHES = list(itertools.product(UPDATES, (True, False), (True, False)))
 

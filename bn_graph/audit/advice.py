@@ -14,7 +14,7 @@ def run_updates(audit, updates=None):
     updates: `Update`s; by default those of all layers' training towers.
     """
     if updates is None:
-        updates = audit.fact(_updates_of_training)
+        return audit.fact(_run_all_updates)
     runners = list(dict.fromkeys(_runner(audit, update.node) for update in updates))
     collected = audit.fact(_run_by_collection)
     if not runners or all(update.node in collected for update in updates):
@@ -31,14 +31,15 @@ def run_updates(audit, updates=None):
     return "\n".join(lines)
 
 
-def _updates_of_training(audit):
-    return [
+def _run_all_updates(audit):
+    updates = [
         update
         for layer in audit.layers
         if audit.trained_by_batch(layer)
         for update in layer.updates
         if any(audit.step.roles[use] == "training" for use in update.uses) or not update.uses
     ]
+    return run_updates(audit, updates)
 
 
 def _run_by_collection(audit):

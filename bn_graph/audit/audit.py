@@ -5,14 +5,14 @@ from difflib import get_close_matches
 
 from bn_graph.audit import rules
 from bn_graph.audit.checkpoint_layers import find_saved_layers
-from bn_graph.audit.description import describe, describe_saved
+from bn_graph.audit.description import describe, describe_saved, describe_steps
 from bn_graph.audit.evidence import Audit
 from bn_graph.audit.graph.flat_graph import Output
 from bn_graph.audit.graph.inlining import flatten
 from bn_graph.audit.layers.grouping import group_layers
 from bn_graph.audit.layers.normalizations import find_normalizations
 from bn_graph.audit.layers.updates import find_assignments, find_updates
-from bn_graph.audit.report import SEVERITIES, AuditReport, Undecided, shortened
+from bn_graph.audit.report import EVERY_RULE, SEVERITIES, AuditReport, Undecided, shortened
 from bn_graph.audit.savers import CHECKPOINT_SUFFIX, find_savers, saved_names
 from bn_graph.audit.training_step import find_training_step
 from bn_graph.errors import InputError
@@ -21,7 +21,7 @@ from bn_graph.formats.tf_graph import node_name, source_of
 from bn_graph.tf1 import tf
 
 
-def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None) -> AuditReport:
+def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None, also_run=None) -> AuditReport:
     """Audits the batch-norm layers of a TensorFlow 1 graph or checkpoint.
 
     Args:
@@ -31,6 +31,7 @@ def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None) -
             whatever depends on them; without that collection, whatever runs an optimizer.
         loss: the tensor that is minimised, or its name; for graphs in which no train op can be found.
         num_steps: int, how many training steps there will be; without it slow averages are not judged.
+        also_run: the op that the session loop fetches beside the train op, or its name, or a list of several.
 
     Returns: an `AuditReport`.
 
@@ -43,7 +44,7 @@ def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None) -
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _report(_audit(source, _op_names(train_op), _op_names(loss), num_steps))
+        return _report(audit_of(source, train_op, loss, num_steps, also_run))
     finally:
         if collecting:
             gc.enable()
@@ -56,8 +57,8 @@ def _op_names(ops):
     return [node_name(op if isinstance(op, str) else op.name) for op in ops]
 
 
-def _audit(source, train_op, loss, num_steps):
-    """Everything that is known of a graph, an `Audit`."""
+def audit_of(source, train_op=None, loss=None, num_steps=None, also_run=None) -> Audit:
+    """Everything that is known of a `formats.tf_graph.Source`. The other arguments are those of `audit_graph`."""
     try:
         graph = flatten(tf.GraphDef() if source.graph_def is None else source.graph_def)
     except InputError as error:
@@ -76,10 +77,11 @@ def _audit(source, train_op, loss, num_steps):
         for node in collections.get(tf.GraphKeys.TRAINABLE_VARIABLES, ())
         for variable in graph.variables_of(Output(node, 0))
     }
-    named = [
-        _nodes_named(graph, source.subject, *names, train_ops) for names in ((train_op, "train op"), (loss, "loss"))
-    ]
-    step = find_training_step(graph, layers, assignments, trainable, train_ops, *named)
+    train_op, loss, also_run = (
+        _nodes_named(graph, source.subject, ops, what, train_ops)
+        for ops, what in ((train_op, "train op"), (loss, "loss"), (also_run, "op that is run beside it"))
+    )
+    step = find_training_step(graph, layers, assignments, trainable, train_op, loss, also_run, train_ops)
     savers = find_savers(graph, source.saver)
     saved_as = saved_names(graph, savers)
     names = {name.removesuffix(CHECKPOINT_SUFFIX): name for name in checkpoint.variables} if checkpoint else {}
@@ -103,8 +105,9 @@ def _audit(source, train_op, loss, num_steps):
     )
 
 
-def _nodes_named(graph, subject, names, what, train_ops):
-    """The nodes of these names. Raises `InputError` where there is none."""
+def _nodes_named(graph, subject, ops, what, train_ops):
+    """The nodes of these ops, or of these names. Raises `InputError` where there is none."""
+    names = _op_names(ops)
     for name in names:
         if name not in graph.number:
             known = [graph.names[node] for node in train_ops] or get_close_matches(name, graph.names)
@@ -121,8 +124,8 @@ def _report(audit):
     if unfollowed:
         calls = shortened(audit.names(unfollowed))
         message = f"{calls} calls functions that are missing, or that call each other without end"
-        undecided.insert(0, Undecided("all", "", message))
+        undecided.insert(0, Undecided(EVERY_RULE, "", message))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     layers = [describe(audit, layer) for layer in audit.layers]
     layers += [describe_saved(saved) for saved in audit.saved_layers if saved.layer is None]
-    return AuditReport(audit.subject, tuple(findings), tuple(layers), tuple(undecided))
+    return AuditReport(audit.subject, tuple(findings), tuple(layers), tuple(undecided), describe_steps(audit))

@@ -1,6 +1,8 @@
 """What a report says of each layer, for tools: a dict that JSON can hold."""
 
 from bn_graph.audit.graph.flat_graph import printable
+from bn_graph.audit.layers.normalizations import parameters_of
+from bn_graph.audit.training_step import targets
 
 
 def describe(audit, layer):
@@ -33,6 +35,25 @@ def describe(audit, layer):
             for update in layer.updates
         ],
     }
+
+
+def describe_steps(audit):
+    """Where there are several train ops, as in a GAN, what each trains, and whose averages it moves: `steps`."""
+    graph, train_ops = audit.graph, audit.step.separate
+    if len(train_ops) < 2:
+        return ()
+    steps = []
+    for train_op in train_ops:
+        run = graph.ancestors([train_op])
+        changed = {v for node in audit.step.optimizer_ops if node in run for v in targets(graph, node)}
+        trains = [layer.name for layer in audit.layers if not changed.isdisjoint(_parameters(graph, layer))]
+        moves = [layer.name for layer in audit.layers if any(u.node in run for u in layer.updates)]
+        steps.append({"train_op": printable(graph.names[train_op]), "trains": trains, "moves": moves})
+    return tuple(steps)
+
+
+def _parameters(graph, layer):
+    return set().union(*(parameters_of(graph, use) for use in layer.uses))
 
 
 def describe_saved(saved):

@@ -2,11 +2,12 @@
 
 import collections
 import dataclasses
-import textwrap
+import importlib
 
 from bn_graph.audit.graph.flat_graph import printable
 
 SEVERITIES = ("error", "warning", "note")
+EVERY_RULE = "all"  # what is undecided for all rules
 _MOST_NAMES = 4  # in a list, before it says how many more there are
 
 
@@ -38,13 +39,15 @@ class AuditReport:
     subject: the path, or "graph". findings: `Finding`s, errors first. undecided: `Undecided`s. layers: a dict for each
     batch-norm layer: `name`; `variables`, their names or None, by part; `towers`, dicts of op, role (training,
     evaluation, inference in a graph that does not train, other), statistics (batch, moving or constant), condition and
-    fused; `updates`, dicts of op, variable, condition, decay and run_by_train_op.
+    fused; `updates`, dicts of op, variable, condition, decay and run_by_train_op. steps: where there are several train
+    ops, a dict for each: `train_op`, `trains` and `moves`, the layers whose parameters and whose averages it changes.
     """
 
     subject: str
     findings: tuple
     layers: tuple
     undecided: tuple
+    steps: tuple = ()
 
     @property
     def clean(self) -> bool:
@@ -57,42 +60,24 @@ class AuditReport:
             "findings": [{**dataclasses.asdict(f), "evidence": list(f.evidence)} for f in self.findings],
             "layers": list(self.layers),
             "undecided": [dataclasses.asdict(u) for u in self.undecided],
+            **({"steps": list(self.steps)} if self.steps else {}),
         }
 
+    def reduced(self, rules, severity: str = "note") -> "AuditReport":
+        """The report with the findings of these rules alone, that are as severe as `severity` or more."""
+        severities = SEVERITIES[: SEVERITIES.index(severity) + 1]
+        findings = tuple(f for f in self.findings if f.rule in rules and f.severity in severities)
+        undecided = tuple(u for u in self.undecided if u.rule in rules or u.rule == EVERY_RULE)
+        return dataclasses.replace(self, findings=findings, undecided=undecided)
+
     def __str__(self):
-        return _text(self)
+        return importlib.import_module("bn_graph.audit.output.text").render_one(self)
+
+    def _repr_html_(self):
+        return importlib.import_module("bn_graph.audit.output.html").render_one(self)
 
     def __repr__(self):
-        return f"<AuditReport {self.subject}: {_summary(self)}>"
-
-
-def _text(report):
-    """What is the same for several layers is printed once."""
-    lines, findings_of, layers_of = [], {}, {}
-    for finding in report.findings:
-        findings_of.setdefault((finding.severity, finding.rule, finding.message, finding.fix), []).append(finding)
-    for (severity, rule, message, fix), findings in findings_of.items():
-        lines += [f"{severity}[{rule}]: {shortened([f.layer for f in findings])}", *_wrapped(message)]
-        evidence = shortened([name for finding in findings for name in finding.evidence])
-        lines += _wrapped(f"at: {evidence}", hanging="    ")
-        lines += [f"    {'fix:' if not i else '    '} {line}" for i, line in enumerate(fix.splitlines())]
-        lines.append("")
-    for item in report.undecided:
-        layers_of.setdefault((item.rule, item.message), []).append(item.layer)
-    for (rule, message), layers in layers_of.items():
-        lines += [f"undecided[{rule}]: {shortened(layers)}".removesuffix(": "), *_wrapped(message), ""]
-    return "\n".join([*lines, f"{report.subject}: {_summary(report)}"])
-
-
-def _wrapped(message, hanging=""):
-    return textwrap.wrap(
-        message,
-        100,
-        initial_indent="    ",
-        subsequent_indent="    " + hanging,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+        return f"<AuditReport {self.subject}: {summary(self)}>"
 
 
 def shortened(names):
@@ -101,7 +86,8 @@ def shortened(names):
     return ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" if names[_MOST_NAMES:] else "")
 
 
-def _summary(report):
+def summary(report):
+    """What a report has, counted, in a line."""
     if not report.layers:
         parts = ["no batch-norm layer found"]
     else:
@@ -111,6 +97,8 @@ def _summary(report):
     parts += [_count(counts[severity], severity) for severity in SEVERITIES if counts[severity]]
     if report.layers and not counts:
         parts.append("nothing wrong, as far as the graph says" if report.undecided else "nothing wrong")
+    if report.undecided:
+        parts.append(f"{len(report.undecided)} undecided")
     return ", ".join(parts)
 
 

@@ -1,11 +1,14 @@
 """What one training step of a graph runs, and which uses of batch norm it trains."""
 
 import dataclasses
+import re
 
 from bn_graph.audit.graph.ops import SAME_VALUE_OPS, is_optimizer_op
 from bn_graph.audit.layers.statistics import holds_data
 from bn_graph.audit.layers.updates import made_of
 
+GRADIENT_NAME = re.compile(r"(^|/)gradients(_\d+)?/")
+_MOST_TRAIN_OPS = 8  # that are looked at one by one
 _NO_GRADIENT = ("StopGradient", "PreventGradient")
 
 
@@ -15,10 +18,12 @@ class TrainingStep:
 
     named: bool  # whether the train op was named by the user
     train_ops: set  # the train op, and what is a group around it
+    separate: list  # the train ops that were named or collected, where none runs another
     run: set  # everything that they run
     optimizer_ops: list  # those of them that change parameters
     parameters: set  # the variables that these change
-    loss_inputs: set  # what the loss is computed from
+    loss_inputs: set  # what the loss is computed from, as far as gradients go
+    any_loss_inputs: set  # what the loss of any optimizer of the graph is computed from, behind stop_gradient, too
     after_trained: set  # what is computed from a training tower's batch norm
     roles: dict  # `Normalization` to its role: training, evaluation, inference, unused or other
     trains: bool  # whether the graph trains at all, as far as is known
@@ -28,12 +33,12 @@ class TrainingStep:
         return bool(self.train_ops)
 
 
-def find_training_step(graph, layers, assignments, trainable, collected_train_ops, train_op, loss):
+def find_training_step(graph, layers, assignments, trainable, train_op, loss, also_run, collected_train_ops):
     """The `TrainingStep` of a graph.
 
     layers: `BatchNorm`s. assignments: variable to the nodes that assign it. trainable: the variables that are in the
-    collection TRAINABLE_VARIABLES. collected_train_ops: the nodes in TRAIN_OP. train_op, loss: sets of the nodes that
-    the user named; empty for none.
+    collection TRAINABLE_VARIABLES. train_op, loss, also_run: sets of the nodes that the user named; empty for none.
+    collected_train_ops: the nodes in TRAIN_OP.
     """
     moving = {variable for layer in layers for variable in layer.statistics}
     optimizer_ops = [node for node, op in enumerate(graph.ops) if is_optimizer_op(op)]
@@ -47,6 +52,7 @@ def find_training_step(graph, layers, assignments, trainable, collected_train_op
     # Where the gradient comes out of a variable, what assigns that variable is a part of training.
     accumulated = {v for n in own_ops for source in graph.inputs[n] for v in made_of(graph, source).variables} - passed
     run |= graph.ancestors([node for variable in accumulated for node in assignments.get(variable, ())])
+    run |= graph.ancestors(also_run)
     start = [source.node for node in own_ops for source in graph.inputs[node]] or list(train_ops)
     start += loss
     every_start = [source.node for node in optimizer_ops for source in graph.inputs[node]] + start
@@ -57,56 +63,74 @@ def find_training_step(graph, layers, assignments, trainable, collected_train_op
     # What hangs on a training tower is no evaluation tower: an auxiliary head that no loss looks at.
     after_trained = graph.descendants([use.output for use in trained], controls=False)
     trains = bool(train_ops) or bool(loss)
+    unused = _unused(graph, uses)
 
     def role(use):
         if not trains:
             return "inference"
         if use in trained:
             return "training"
-        if _is_unused(graph, use):
+        if use in unused:
             return "unused"
         return "other" if use.node in any_loss_inputs or use.node in after_trained else "evaluation"
 
     return TrainingStep(
         named=bool(train_op),
         train_ops=train_ops,
+        separate=_separate(graph, train_op or collected_train_ops),
         run=run,
         optimizer_ops=own_ops,
         parameters={variable for node in own_ops for variable in targets(graph, node)},
         loss_inputs=loss_inputs,
+        any_loss_inputs=any_loss_inputs,
         after_trained=after_trained,
         roles={use: role(use) for use in uses},
         trains=trains,
     )
 
 
-def _is_unused(graph, use):
-    """Whether nothing takes the result of a normalisation, and something takes what it normalises in its place."""
-    if _users(graph, use.output):
-        return False
-    own, stack = {use.x.node}, [use.output]
-    while stack and len(own) < 100:
+def _separate(graph, train_ops):
+    """Those of the train ops that no other one runs, at most a few."""
+    several = sorted(set(train_ops))[:_MOST_TRAIN_OPS]
+    run_by = {op: graph.ancestors([op]) for op in several} if len(several) > 1 else {}
+    return [op for op in several if not any(op in run for other, run in run_by.items() if other != op)]
+
+
+def _unused(graph, uses):
+    """The normalisations whose result nothing takes, where something takes what they normalise in its place."""
+    own = {}  # what is normalised, to the ops of all normalisations of it
+    for use in uses:
+        own.setdefault(use.x.node, {use.x.node}).update(use.reductions, _between(graph, use))
+    return {
+        use for use in uses if not _users(graph, use.output) and _users(graph, use.x.node, excluded=own[use.x.node])
+    }
+
+
+def _between(graph, use):
+    """The ops from what is normalised to the result."""
+    ops, stack = set(), [use.output]
+    while stack and len(ops) < 100:
         node = stack.pop()
-        if node not in own:
-            own.add(node)
+        if node not in ops and node != use.x.node:
+            ops.add(node)
             stack += [source.node for source in graph.inputs[node]]
-    # The ops that take the batch's statistics are its own, too; in a tower's last layer they are all that is left.
-    return any(user not in own and user not in use.reductions for user in _users(graph, use.x.node, own))
+    return ops
 
 
-def _users(graph, node, own=()):
+def _users(graph, node, excluded=()):
     """What takes the value of a node, through ops that hand it on, but for its shape, its gradient and summaries."""
     users, stack, seen = [], [node], set()
     while stack and len(seen) < 100:
         for user in graph.consumers[stack.pop()]:
             op = graph.ops[user]
-            if user in seen or user in own:
+            if user in seen or user in excluded:
                 continue
             seen.add(user)
             if op in SAME_VALUE_OPS:
                 stack.append(user)
             elif op not in ("Shape", "ShapeN") and not op.endswith(("Summary", "SummaryV2")):
-                users.append(user)
+                if not GRADIENT_NAME.search(graph.names[user]):
+                    users.append(user)
     return users
 
 

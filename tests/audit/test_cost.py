@@ -7,9 +7,9 @@ import sys
 import tracemalloc
 
 import pytest
-from growing_graphs import FAMILIES
 
 from bn_graph import audit_graph
+from tests.audit.growing_graphs import FAMILIES
 
 FEW, MANY = 150, 600
 

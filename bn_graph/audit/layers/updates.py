@@ -93,7 +93,9 @@ def find_updates(graph, normalizations, assignments):
     for variable, assigned in values.items():
         for node, value in assigned.items():
             uses, averaged = batches.uses_in(value), ()
-            if not uses and variable in batches.moving:
+            # A plain copy of another variable is no average of it.
+            averages = variable in value.variables or graph.ops[node] not in ("Assign", "AssignVariableOp")
+            if not uses and variable in batches.moving and averages:
                 uses, averaged = batches.uses_through_variables(value, variable)
             if uses or variable in batches.moving:
                 training = _while_training(uses) | graph.conditions[node]

@@ -18,7 +18,7 @@ Right:
 """
 
 from bn_graph.audit.evidence import Problem
-from bn_graph.audit.graph.ops import ADD_OPS, DIVIDE_OPS, SAME_VALUE_OPS
+from bn_graph.audit.graph.ops import ADD_OPS, DIVIDE_OPS, MERGE_OPS, SAME_VALUE_OPS
 
 NAME = "dropout-before-batch-norm"
 SEVERITY = "note"
@@ -39,14 +39,18 @@ def check(layer, audit):
 
 
 def _dropout_before(graph, output):
-    """The product of dropout behind an output, through linear ops, or None."""
-    for _ in range(12):
-        node = output.node
+    """The product of dropout behind an output, through linear ops and branches, or None."""
+    stack, seen = [output.node], set()
+    while stack and len(seen) < 20:
+        node = stack.pop()
         if graph.ops[node] in ("Mul", "Select", "SelectV2") and _is_masked(graph, node):
             return node
-        if graph.ops[node] not in _LINEAR_OPS or not graph.inputs[node]:
-            return None
-        output = graph.inputs[node][0]
+        if node not in seen:
+            seen.add(node)
+            if graph.ops[node] in MERGE_OPS:
+                stack += [source.node for source in graph.inputs[node]]
+            elif graph.ops[node] in _LINEAR_OPS:
+                stack += [source.node for source in graph.inputs[node][:1]]
     return None
 
 

@@ -28,11 +28,12 @@ _FIX = "batch_norm(..., is_training=False)  # in the frozen part, whose statisti
 def check(layer, audit):
     if not audit.step.parameters or not layer.statistics:
         return
-    uses = [use for use, kind, _ in audit.usages(layer, "training", "other") if kind == "batch"]
+    usages = audit.usages(layer, "training", "other")
+    uses = [use for use, kind, _ in usages if kind == "batch" and use.node in audit.step.any_loss_inputs]
     parameters = set().union(*(parameters_of(audit.graph, use) for use in uses))
     moved = [update.node for update in layer.updates if update.node in audit.step.run and update.uses]
-    changed = audit.fact(_trained_by_any) | audit.assignments.keys()
-    if moved and parameters and parameters.isdisjoint(changed):
+    changed = audit.fact(_trained_by_any)
+    if moved and parameters and not any(v in changed or v in audit.assignments for v in parameters):
         message = "No optimizer trains the layer's parameters, and the train op updates its moving statistics."
         yield Problem([*moved, *sorted(parameters)], message, _FIX)
 

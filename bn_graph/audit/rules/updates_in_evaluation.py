@@ -12,15 +12,13 @@ Right:
     logits = batch_norm(x, is_training=False, updates_collections=None, reuse=True)
 """
 
-import re
-
 from bn_graph.audit.evidence import Problem
 from bn_graph.audit.graph.ops import MERGE_OPS, SAME_VALUE_OPS
 from bn_graph.audit.rules.wrong_statistics import TRAINING_NAME
+from bn_graph.audit.training_step import GRADIENT_NAME
 
 NAME = "updates-in-evaluation"
 SEVERITY = "error"
-_GRADIENT_NAME = re.compile(r"(^|/)gradients(_\d+)?/")
 _FIX = """\
 batch_norm(..., is_training=False, reuse=True)  # in an evaluation tower of its own; or, with a placeholder,
 tf.cond(is_training, update, no_update)  # where `update` makes the update ops, so that only its branch runs them"""
@@ -75,7 +73,7 @@ def _run_by(audit, uses):
         for user in graph.consumers[stack.pop()]:
             # In-place updates are often waited for behind the result.
             handed_on = graph.ops[user] in SAME_VALUE_OPS or graph.ops[user] in MERGE_OPS
-            if handed_on and user not in outputs and not _GRADIENT_NAME.search(graph.names[user]):
+            if handed_on and user not in outputs and not GRADIENT_NAME.search(graph.names[user]):
                 outputs.add(user)
                 stack.append(user)
     run = graph.ancestors(outputs)

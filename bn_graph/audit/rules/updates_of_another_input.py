@@ -29,26 +29,32 @@ def check(layer, audit):
     trained = set(audit.trained_by_batch(layer))
     if not trained:
         return
-    run = [update for update in layer.updates if update.node in audit.step.run and update.uses]
     right = [update for update in layer.updates if not trained.isdisjoint(update.uses)]
-    others = [update for update in run if update not in right]
-    placeholders = _placeholders_behind([update.node for update in others], audit)
-    names = " and ".join(printable(audit.graph.names[node]) for node in sorted(placeholders)[:2])
-    needs = f"A step asks for a value of {names}, of which the loss has no use." if placeholders else ""
-    followed = {update.variable for update in run if update in right}
+    others = [u for u in layer.updates if u.uses and trained.isdisjoint(u.uses) and u.node in audit.step.run]
+    needs = audit.fact(_placeholders_beside_loss)
+    placeholders = sorted({needs[update.node] for update in others if update.node in needs})
+    names = " and ".join(printable(audit.graph.names[node]) for node in placeholders[:2])
+    asks = f"A step asks for a value of {names}, of which the loss has no use." if placeholders else ""
+    followed = {update.variable for update in right if update.node in audit.step.run}
     wrong = [update for update in others if update.variable not in followed]
     if wrong:
-        message = f"The train op runs update ops of another input, and none of what is trained on. {needs}".rstrip()
+        message = f"The train op runs update ops of another input, and none of what is trained on. {asks}".rstrip()
     else:
         # Of an evaluation tower that is always on its batch, that is reported, and what it costs.
         wrong = [u for u in others if placeholders and any(c for use in u.uses for _, c in use.statistics())]
-        message = f"The train op also runs update ops of another input. {needs}"
+        message = f"The train op also runs update ops of another input. {asks}"
     if wrong:
         yield Problem([update.node for update in wrong], message, run_updates(audit, right))
 
 
-def _placeholders_behind(nodes, audit):
-    """The placeholders that these nodes need and the loss does not."""
-    graph = audit.graph
-    placeholders = {node for node in graph.ancestors(nodes) if graph.ops[node] == "Placeholder"}
-    return placeholders - audit.step.loss_inputs
+def _placeholders_beside_loss(audit):
+    """From each node to the first placeholder that it needs and the loss does not."""
+    graph, needs = audit.graph, {}
+    for placeholder, op in enumerate(graph.ops):
+        stack = [placeholder] if op == "Placeholder" and placeholder not in audit.step.loss_inputs else []
+        while stack:
+            node = stack.pop()
+            if node not in needs:
+                needs[node] = placeholder
+                stack += graph.consumers[node] + graph.waiters[node]
+    return needs

@@ -162,14 +162,12 @@ def _initial_value(graph, variable):
 
 def _check_serving(layer, audit):
     """What a frozen graph or a signature returns is a prediction, and must not depend on the rest of its batch."""
+    usages, roles = audit.usages(layer), audit.step.roles
+    chosen = {use for use, kind, _ in usages if kind != "batch"}
+    on_batch = [use for use in layer.uses if use not in chosen]
     frozen = not audit.graph.variable and not audit.trains
-    served = [
-        use.node
-        for use in layer.uses
-        if (frozen or use.node in audit.serving)
-        and audit.step.roles[use] != "evaluation"  # that is reported above
-        and _is_always_on_batch(audit.usages(layer), use)
-    ]
+    # Of evaluation towers it is reported above.
+    served = [u.node for u in on_batch if (frozen or u.node in audit.serving) and roles[u] != "evaluation"]
     if served:
         where = "The frozen graph" if frozen else "What the SavedModel serves"
         message = (
@@ -177,12 +175,7 @@ def _check_serving(layer, audit):
             "the batch: it was exported with is_training True."
         )
         yield Problem(served, message, _FIX_SERVING)
-    elif all(_is_always_on_batch(audit.usages(layer), use) for use in layer.uses):
-        if audit.trains and layer.statistics and {audit.step.roles[use] for use in layer.uses} == {"training"}:
-            yield Doubt("every tower is on the statistics of its batch: wrong if you evaluate this tensor")
-        elif not audit.trains and not has_gradients(audit):
-            yield Doubt("it normalises by the batch's statistics, and nothing trains: wrong if this is for evaluation")
-
-
-def _is_always_on_batch(usages, use):
-    return all(kind == "batch" for other, kind, _ in usages if other is use)
+    elif not chosen and audit.trains and layer.statistics and {roles[use] for use in layer.uses} == {"training"}:
+        yield Doubt("every tower is on the statistics of its batch: wrong if you evaluate this tensor")
+    elif not chosen and not audit.trains and not has_gradients(audit):
+        yield Doubt("it normalises by the batch's statistics, and nothing trains: wrong if this is for evaluation")

@@ -1,0 +1,1 @@
+"""Recorders of what old TensorFlow releases did. They run under Python 2.7."""

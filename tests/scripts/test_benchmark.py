@@ -1,0 +1,106 @@
+"""scripts/benchmark.py, as a user types it."""
+
+import importlib.util
+import json
+import os
+import runpy
+import sys
+
+import numpy as np
+import pytest
+
+from bn_graph import load_mnist
+from tests.helpers import run
+from tests.paths import ROOT
+
+PACKAGES = {"keras_fit": "keras", "keras_train_on_batch": "keras", "torch": "torch", "torch_compile": "torch"}
+PACKAGES |= {"jax": "optax", "jax_loop": "optax"}
+
+
+def benchmark(*arguments, **options):
+    return run(sys.executable, ROOT / "scripts" / "benchmark.py", *arguments, **options)
+
+
+def path_with(folder):
+    """A PYTHONPATH on which `folder` comes before what is there."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
+
+
+def test_training_prints_a_table_and_writes_all_it_measured_and_says_what_is_missing(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    found, picture = tmp_path / "found.json", tmp_path / "picture.png"
+    process = benchmark(
+        "--steps", 100, "--rounds", 1, "--systems", "in_graph,torch,floor", "--json", found, "--plot", picture,
+        env=path_with(tmp_path),
+    )  # fmt: skip
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "PyTorch: left out: torch is not installed" in process.stdout
+    assert "this port, engine in_graph" in process.stdout and "floor: two products and Adam" in process.stdout
+    found = json.loads(found.read_text())
+    assert found["missing"] == {"torch": "torch"} and found["failed"] == {}
+    assert set(found["results"]) == {"in_graph", "floor"}
+    for (run_of_system,) in found["results"].values():
+        assert [steps for _, steps, _ in run_of_system["blocks"]] == [1, 50, 49]
+        assert all(seconds > 0 for *_, seconds in run_of_system["blocks"])
+        begin, steps, seconds = run_of_system["blocks"][-1]  # what comes after the warm-up
+        assert run_of_system["steps_per_second"] == pytest.approx(steps / seconds)
+        assert 0 < run_of_system["seconds"] < run_of_system["process_seconds"]
+        assert run_of_system["peak_bytes"] > 1e8
+    (port,) = found["results"]["in_graph"]
+    assert len(port["valid_accuracy"]) == 2 and port["valid_accuracy"][-1] > 0.88 and port["test_accuracy"] > 0.88
+
+    from bn_graph.pictures import picture_written_by_us
+
+    assert picture_written_by_us(picture)
+
+
+@pytest.mark.parametrize("system", PACKAGES)
+def test_a_peer_that_is_installed_learns(system):
+    if importlib.util.find_spec(PACKAGES[system]) is None or PACKAGES[system] == "keras":
+        pytest.importorskip("torch", reason="the extra `bench` is not installed")  # Keras comes with TensorFlow
+    process = benchmark("--steps", 100, "--rounds", 1, "--systems", system)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "left out" not in process.stdout
+
+
+def test_a_system_that_fails_is_named_with_what_it_said_and_the_others_go_on(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ValueError('no good')")
+    process = benchmark("--steps", 100, "--rounds", 1, "--systems", "torch,floor", env=path_with(tmp_path))
+    assert process.returncode == 1
+    assert "benchmark.py: torch: ended with 1" in process.stderr and "ValueError: no good" in process.stderr
+    assert "floor: two products and Adam" in process.stdout
+
+
+def test_the_data_of_scale_are_there_when_they_are_asked_for_and_are_the_digits(tmp_path, mnist):
+    cases = runpy.run_path(str(ROOT / "scripts" / "benchmark.py"))["data_cases"](tmp_path)
+    for _ in ("npz", "idx"):
+        _, settings = next(cases)
+        assert [path.name for path in tmp_path.iterdir()] == [settings["data"].name]
+        found = load_mnist(str(settings["data"]))
+        np.testing.assert_array_equal(found.target, mnist.target)
+        np.testing.assert_array_equal(found.data[:100], mnist.data[:100])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["speed"], "speed"),
+        (["--systems", "session,fast"], "found 'fast'; expected some of in_graph, session"),
+        (["scale", "--systems", "torch"], "found 'torch'; expected some of in_graph, session, floor"),
+        (["--systems", "original"], "--systems original needs --original PYTHON"),
+        (["--steps", "75"], "--steps must be a multiple of 50, 100 or more, found 75"),
+        (["--rounds", "0"], "--rounds must be a whole number, 1 or more, found 0"),
+        (["--json", "theirs.json"], "theirs.json: exists and was not written by bn_graph"),
+        (["--plot", "theirs.png"], "theirs.png: exists and was not written by bn_graph"),
+        (["comparison", "--plot", "new.png"], "--plot: there is no picture of comparison"),
+    ],
+)
+def test_a_users_mistake_gets_one_line_and_exit_code_2(arguments, said, tmp_path):
+    (tmp_path / "theirs.json").write_text("{}")
+    (tmp_path / "theirs.png").write_bytes(b"not a picture")
+    process = benchmark(*arguments, cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1 and said in process.stderr
+    assert process.stderr.startswith("benchmark.py: ")
+    assert sorted(os.listdir(tmp_path)) == ["theirs.json", "theirs.png"]
+    assert (tmp_path / "theirs.json").read_text() == "{}"
