@@ -14,7 +14,8 @@ EDITIONS = ("page", "script", "notebook")
 UPDATES = ("control_dependencies", "in_place", "collected")
 IS_TRAINING = ("bool", "placeholder")
 SPLITS = ("stratified", "original")
-ENGINES = ("session", "in_graph")
+ENGINES = ("session", "in_graph", "compiled")
+EXACT_ENGINES = ENGINES[:2]  # whose numbers are the same, bit for bit
 LARGEST_SEED = 2**31 - 2  # TensorFlow takes seeds modulo 2**31 - 1: a larger one would be another's twin
 LARGEST_NUMBER = 2**31 - 1  # the tutorial's global step is an int32
 

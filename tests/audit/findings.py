@@ -19,6 +19,13 @@ SLOW = ("slow-decay", "warning")
 DUPLICATE = ("duplicate-updates", "warning")
 TINY = ("tiny-batch", "warning")
 MIXED = ("mixed-variance", "warning")
+ANOTHER_INPUT = ("updates-of-another-input", "error")
+IN_LOOP = ("updates-in-loop", "error")
+NOT_COPIED = ("statistics-not-copied", "error")
+DEAD = ("unused-layer", "warning")
+FROZEN = ("frozen-layer-updates", "warning")
+DROPOUT = ("dropout-before-batch-norm", "note")
+ONE_TOWER = ("updates-of-one-tower", "note")
 
 
 RULES = {
@@ -36,6 +43,13 @@ RULES = {
     "duplicate-updates": {"warning"},
     "tiny-batch": {"warning"},
     "mixed-variance": {"warning"},
+    "updates-of-another-input": {"error"},
+    "updates-in-loop": {"error"},
+    "statistics-not-copied": {"error"},
+    "unused-layer": {"warning"},
+    "frozen-layer-updates": {"warning"},
+    "dropout-before-batch-norm": {"note"},
+    "updates-of-one-tower": {"note"},
 }
 
 

@@ -98,6 +98,7 @@ def test_of_the_recorded_editions_only_the_page_as_printed_is_wrong(name):
     found = {(finding.rule, finding.severity, finding.layer) for finding in report.findings}
     layers = "hidden_layer", "output_layer"
     expected = {("cancelled-bias", "note", layer) for layer in layers}
+    expected.add(("dropout-before-batch-norm", "note", "output_layer"))
     if name != "notebook":
         expected |= {("unused-parameter", "note", layer) for layer in layers}
     if name == "page":
@@ -134,11 +135,12 @@ def test_several_train_ops_are_taken_together(corpus):
     """A GAN has two, and each runs the updates of its own network. One alone leaves the rest to whoever runs both."""
     path = corpus[0] / "1.15.0_gan.meta"
     alone = audit_graph(path, train_op="g_optimizer")
-    (undecided,) = alone.undecided
-    assert (undecided.rule, undecided.layer) == ("updates-never-run", "discriminator/bn")
+    (undecided,) = (one for one in alone.undecided if one.rule == "updates-never-run")
+    assert undecided.layer == "discriminator/bn"
     assert "d_optimizer" in undecided.message
     both = audit_graph(path, train_op=["g_optimizer", "d_optimizer:0"])
-    assert (alone.findings, both.findings, both.undecided) == ((), (), ())
+    assert (alone.findings, both.findings) == ((), ())
+    assert {one.rule for one in both.undecided} == {"wrong-statistics"}  # nobody evaluates the discriminator here
     assert all(update["run_by_train_op"] for layer in both.layers for update in layer["updates"])
     process = run(
         sys.executable, ROOT / "scripts" / "audit_graph.py", path, "--train-op", "g_optimizer", "--train-op", "d"

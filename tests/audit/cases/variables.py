@@ -169,7 +169,7 @@ CASES = [
     clean("batch of eight", lambda: network(**BOTH, batch=8)),
     clean("batch unknown", lambda: network(**BOTH, batch=None)),
     clean("evaluation batch of one", lambda: network(**BOTH, valid_batch=1)),
-    Case("one picture", lambda: convolution(batch=1), {TINY}),
+    clean("one picture", lambda: convolution(batch=1)),
     clean("two pictures", lambda: convolution(batch=2)),
     Case("four pictures of one pixel", lambda: convolution(batch=4, size=1), {TINY}),
     Case("four pictures of one pixel, not fused", lambda: convolution(batch=4, size=1, fused=False), {TINY}),
