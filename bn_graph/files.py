@@ -78,6 +78,15 @@ def write_whole(path, content):
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+def sync(path):
+    """Returns when the file or folder `path` is on the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _umask():
     umask = os.umask(0)  # there is no way to ask without setting it
     os.umask(umask)

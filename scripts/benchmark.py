@@ -592,7 +592,7 @@ def command(arguments):
     if arguments.json:
         check_output(arguments.json, ".json", written_by_us, arguments.force)
     if arguments.plot:
-        from bn_graph.saving.plot import picture_written_by_us
+        from bn_graph.pictures import picture_written_by_us
 
         if draw is None:
             raise InputError(f"--plot: there is no picture of {arguments.what}")
@@ -612,7 +612,7 @@ def command(arguments):
         if arguments.json:
             write_whole(arguments.json, (json.dumps(found, indent=1, default=str) + "\n").encode())
         if arguments.plot and found["results"]:
-            from bn_graph.saving.plot import png
+            from bn_graph.pictures import png
 
             write_whole(arguments.plot, png(draw(found)))
     except OSError as error:

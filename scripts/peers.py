@@ -114,7 +114,7 @@ def graph_2016(task):
 
     config, splits = task.config, task.splits
     imported = Graph2016("notebook", config)
-    end = imported.end
+    end = imported.end_point
     fetches = [end("train_op"), end("train_loss"), end("train_accuracy")]
     train_X, train_y = np.asarray(splits.train_X), splits.train_y
     sets = {
