@@ -10,11 +10,12 @@ from pathlib import Path
 import jinja2
 
 from bn_graph.comparison.figures import comparison_figure, draw_envelope, draw_pages, draw_seeds, one_figure
-from bn_graph.files import open_file, write_whole
+from bn_graph.files import make_folder, open_file, read_whole, write_whole
 from bn_graph.pictures import picture_written_by_us, png
 
 GENERATOR = '<meta name="generator" content="bn_graph">'  # by which we know our own page again
 _DPI = 160
+_LARGEST_JSON = 2**28  # bytes; a comparison of a thousand seeds has a twentieth
 _TEMPLATE = Path(__file__).parent / "report.html"
 
 
@@ -27,8 +28,7 @@ def page_written_by_us(path) -> bool:
 def json_written_by_us(path) -> bool:
     """Whether the file `path` is the JSON of a comparison."""
     try:
-        with open_file(path) as file:
-            content = json.loads(file.read())
+        content = json.loads(read_whole(path, _LARGEST_JSON))
     except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("generator") == "bn_graph"
@@ -48,7 +48,7 @@ def write_comparison(comparison: dict, folder) -> None:
     The folder is made where there is none.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     text = json.dumps(comparison, indent=1, allow_nan=False) + "\n"
     write_whole(folder / "comparison.json", text.encode())
     write_whole(folder / "comparison.png", png(comparison_figure(comparison), _DPI))

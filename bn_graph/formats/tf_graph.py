@@ -12,6 +12,7 @@ from google.protobuf import message, text_format
 from tensorflow.core.framework.variable_pb2 import VariableDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from bn_graph import memory
 from bn_graph.errors import InputError
 from bn_graph.files import open_file
 from bn_graph.tf1 import tf
@@ -130,6 +131,7 @@ def _parse(path, kinds):
             size = os.fstat(file.fileno()).st_size
             if size > _MAX_BYTES:
                 raise InputError(f"{path}: expected less than 2 GB, as every protocol buffer has, found {size} bytes")
+            memory.check_memory(path, 3 * size, "a graph is held as it was read and as it is parsed, which takes")
             content = file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None

@@ -1,7 +1,6 @@
 """The folder of a run's checkpoints: the run may be killed at any moment, and goes on from the newest whole one."""
 
 import contextlib
-import copy
 import dataclasses
 import os
 import re
@@ -9,14 +8,27 @@ from pathlib import Path
 
 import filelock
 
-from bn_graph.config import ENGINES, TutorialConfig, check_whole
+from bn_graph.arithmetic import describe_arithmetic
+from bn_graph.arithmetic import differences as differences_in_arithmetic
+from bn_graph.config import EXACT_ENGINES, TutorialConfig, check_whole
 from bn_graph.errors import InputError
-from bn_graph.files import check_utf8, sync
+from bn_graph.files import check_utf8, make_folder, sync
 from bn_graph.record import TrainingRecord
-from bn_graph.saving.saved_run import DamagedError, SavedRun, read_saved_run, remove_saved_run, write_saved_run
+from bn_graph.saving.record_log import LogPosition
+from bn_graph.saving.saved_run import (
+    RECORD_FILE,
+    DamagedError,
+    SavedRun,
+    read_saved_run,
+    remove_saved_run,
+    write_saved_run,
+)
 
 _MAX_TO_KEEP = 2  # a disk may damage the newest
 _UNFINISHED = ".saving"  # the name of a folder until it is whole
+_LOCK_FILE = ".lock"
+_OUR_NAMES = (_UNFINISHED, _LOCK_FILE, RECORD_FILE)
+_STEP_FOLDER = re.compile(r"step-(0|[1-9]\d{0,17})")
 
 
 class CheckpointFolder:
@@ -43,16 +55,18 @@ class CheckpointFolder:
         check_whole("checkpoint_every", every, 1)
         self.path, self.every, self.newest, self.failure = Path(path), every, None, None
         self._note = note or (lambda line: None)
-        self._data = None  # `Splits.sha256` of the run that is saved here
+        self._data, self._arithmetic = None, {}  # of the run that is saved here: `Splits.sha256`, `describe_arithmetic`
+        self._position = LogPosition()  # behind what the file of the record has of this run
 
     def __enter__(self):
         check_utf8(self.path)
         with self._only_input_errors("cannot be used for checkpoints"):
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
+            self._refuse_links()
             others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")]
             if others and not self._step_folders():
                 raise InputError(f"{self.path}: holds {others[0]!r} and no checkpoint; name an empty or new folder")
-            self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
+            self._lock = filelock.FileLock(self.path / _LOCK_FILE, timeout=0)
             try:
                 self._lock.acquire()
             except filelock.Timeout:
@@ -81,15 +95,21 @@ class CheckpointFolder:
 
         Raises `InputError`, with all that differs, where the checkpoints are another run's.
         """
-        self._data = splits.sha256()
+        self._data, self._arithmetic = splits.sha256(), describe_arithmetic()
         if self.newest:
             differences = list(_differences(self.newest, SavedRun(self.path, record, self._data)))
             if differences:
                 raise InputError(f"{self.path}: holds another run: {', '.join(differences)}; name another folder")
+            self._position = self.newest.position
             for name, version in record.versions.items():
                 begun = self.newest.record.versions.get(name)
                 if begun != version:
                     self._note(f"{self.path}: begun with {name} {begun}, here is {version}: numbers may differ")
+            other = (
+                differences_in_arithmetic(self.newest.arithmetic, self._arithmetic) if self.newest.arithmetic else []
+            )
+            if other:
+                self._note(f"{self.path}: the arithmetic is another: {'; '.join(other)}: the last bits will differ")
             self._note(f"{self.path}: going on after {self.newest.record.num_steps} of {record.config.steps} steps")
         return self.newest
 
@@ -121,7 +141,8 @@ class CheckpointFolder:
         remove_saved_run(unfinished)  # of a run that was killed
         unfinished.mkdir()
         try:
-            write_saved_run(unfinished, values, record, self._data)
+            run = SavedRun(folder, record, self._data, self._arithmetic)
+            self._position = write_saved_run(unfinished, values, run, self._position)
             if folder.exists():
                 remove_saved_run(folder)  # it was found damaged
             unfinished.rename(folder)
@@ -134,12 +155,18 @@ class CheckpointFolder:
         to_keep = newest_first[newest_first.index(folder) :][:_MAX_TO_KEEP]
         for other in set(newest_first) - set(to_keep):
             remove_saved_run(other)
-        return SavedRun(folder, copy.deepcopy(record), self._data)
+        return run
 
     def _step_folders(self):
         """The folders of checkpoints, newest first."""
-        folders = [path for path in self.path.iterdir() if re.fullmatch(r"step-(0|[1-9]\d{0,17})", path.name)]
+        folders = [path for path in self.path.iterdir() if _STEP_FOLDER.fullmatch(path.name) and not path.is_symlink()]
         return sorted(folders, key=lambda folder: int(folder.name.removeprefix("step-")), reverse=True)
+
+    def _refuse_links(self):
+        """What is behind a link is somebody else's, and would be written to or removed."""
+        for path in self.path.iterdir():
+            if path.is_symlink() and (path.name in _OUR_NAMES or _STEP_FOLDER.fullmatch(path.name)):
+                raise InputError(f"{path}: is a link; expected what bn_graph itself has made; name another folder")
 
     def _newest_whole(self):
         damaged = []
@@ -173,7 +200,7 @@ def _differences(saved, new):
         yield from _difference(field.name, saved.record.config, new.record.config)
     yield from _difference("split", saved.record, new.record)
     yield from _difference("restored", saved.record, new.record)
-    if not {saved.record.engine, new.record.engine} <= set(ENGINES):  # the engines of one process do the same
+    if not {saved.record.engine, new.record.engine} <= set(EXACT_ENGINES):
         yield from _difference("engine", saved.record, new.record)
     if saved.data != new.data:
         yield f"the data ({saved.record.data}) are others than these ({new.record.data})"

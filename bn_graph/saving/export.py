@@ -5,12 +5,11 @@ Only a folder that an earlier export has made is replaced. It is known by a file
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from bn_graph.config import NUM_CLASSES, NUM_FEATURES, TutorialConfig
 from bn_graph.errors import InputError
-from bn_graph.files import check_utf8
+from bn_graph.files import check_utf8, make_folder, sync, sync_tree, temporary_beside
 from bn_graph.graph import create_variables, model
 from bn_graph.record import versions
 from bn_graph.saving.restore import read_checkpoint, restore
@@ -20,6 +19,9 @@ KERAS_FILE = "model.keras"
 _MARK = Path("assets.extra", "bn_graph.json")  # TensorFlow leaves this folder of a SavedModel to its writer
 _VARIABLES = ("variables/variables.index", "variables/variables.data-00000-of-00001")
 _FILES = {KERAS_FILE, str(_MARK), "saved_model.pb", "fingerprint.pb", *_VARIABLES}  # all that an export may consist of
+
+
+_FOLDERS = {"assets", "assets.extra", "variables"}
 
 
 def export_model(checkpoint, folder, force: bool = False) -> None:
@@ -45,19 +47,24 @@ def export_model(checkpoint, folder, force: bool = False) -> None:
         raise InputError(f"{checkpoint}: has no hidden_layer/weights [{NUM_FEATURES}, units]")
     target = Path(os.path.realpath(folder))  # where it is a link, what it leads to
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".bn_graph.") as temporary:
-            whole = Path(temporary, "model")
+        make_folder(target.parent)
+        with temporary_beside(target) as temporary:
+            whole, earlier = temporary / "model", temporary / "earlier"
             variables = _save_saved_model(checkpoint, weights.shape[1], whole)
             _save_keras(variables, whole / KERAS_FILE)
             (whole / _MARK).parent.mkdir()
             (whole / _MARK).write_text(json.dumps({"checkpoint": str(checkpoint), "versions": versions()}, indent=1))
+            sync_tree(whole)
             if _written_by_us(target):
-                target.rename(Path(temporary, "earlier"))
+                target.rename(earlier)
+                if not _written_by_us(earlier):
+                    earlier.rename(target)
+                    raise InputError(f"{folder}: somebody has put something into it in the meantime")
             if target.exists():
                 _move_files(whole, Path(folder))
             else:
                 whole.rename(target)
+            sync(target.parent)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
 
@@ -84,8 +91,11 @@ def _written_by_us(folder):
     """Whether the folder holds an earlier export and nothing else."""
     if not (folder / _MARK).is_file():
         return False
-    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return {str(file.relative_to(folder)) for file in files} <= _FILES
+    parts = list(folder.rglob("*"))
+    names = {str(part.relative_to(folder)): part for part in parts}
+    folders = {name for name, part in names.items() if part.is_dir()}
+    # We make no links: one is somebody else's, whatever it is called.
+    return not any(part.is_symlink() for part in parts) and folders <= _FOLDERS and names.keys() - folders <= _FILES
 
 
 def _move_files(whole, folder):
@@ -98,8 +108,9 @@ def _move_files(whole, folder):
         if (folder / file).is_dir():
             raise InputError(f"{folder / file}: expected a file, found a folder")
     for file in files:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        make_folder((folder / file).parent)
         (whole / file).replace(folder / file)
+        sync((folder / file).parent)
 
 
 def _save_saved_model(checkpoint, hidden_size, folder):
