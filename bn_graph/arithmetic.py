@@ -22,15 +22,17 @@ _SWITCHES = (
 _VECTOR_INSTRUCTIONS = ("sse", "ssse", "avx", "fma", "f16c", "amx", "neon", "asimd", "sve", "sme", "bf16", "i8mm")
 
 
-def describe_arithmetic() -> dict:
+def describe() -> dict:
     """Name to text of everything that decides it, as far as it is known: for JSON, and to be compared."""
     described = {"instructions": _instructions(), "processors": str(_processors())}
     return described | {name: os.environ[name] for name in _SWITCHES if name in os.environ}
 
 
 def differences(before: dict, now: dict) -> list:
-    """What differs between two descriptions, in words."""
+    """What differs between two descriptions, in words. Nothing where one of them is empty: nobody described it then."""
     lines = []
+    if not before or not now:
+        return lines
     for name in sorted({*before, *now}):
         old, new = before.get(name, "not set"), now.get(name, "not set")
         if name == "instructions" and old != new:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import filelock
 
-from bn_graph.arithmetic import describe_arithmetic
-from bn_graph.arithmetic import differences as differences_in_arithmetic
+from bn_graph import arithmetic
 from bn_graph.config import EXACT_ENGINES, TutorialConfig, check_whole
 from bn_graph.errors import InputError
 from bn_graph.files import check_utf8, make_folder, sync
@@ -35,9 +34,10 @@ class CheckpointFolder:
     """The folder of a run's checkpoints. As a context manager it keeps other runs out.
 
     FOLDER/step-N holds the state after N steps: the variables as a checkpoint in TensorFlow's format, prefix
-    `variables`; and state.json, with the record so far, what data it belongs to, and the checksums of all of it. The
-    position of dropout's random stream is the number of steps. Such a folder is written under another name, synced to
-    disk and then renamed, so that it is whole or not there. The two newest are kept.
+    `variables`; and state.json, with the settings, what data it belongs to, and the checksums of all of it. The record
+    so far is in FOLDER/record.jsonl, which only grows. The position of dropout's random stream is the number of steps.
+    A step's folder is written under another name, synced to disk and then renamed, so that it is whole or not there.
+    The two newest are kept. What is not ours is never removed, and no link is followed.
 
     Args:
         path: the folder. It is made where there is none.
@@ -55,7 +55,7 @@ class CheckpointFolder:
         check_whole("checkpoint_every", every, 1)
         self.path, self.every, self.newest, self.failure = Path(path), every, None, None
         self._note = note or (lambda line: None)
-        self._data, self._arithmetic = None, {}  # of the run that is saved here: `Splits.sha256`, `describe_arithmetic`
+        self._data, self._arithmetic = None, {}  # of the run that is saved here: `Splits.sha256`, `arithmetic.describe`
         self._position = LogPosition()  # behind what the file of the record has of this run
 
     def __enter__(self):
@@ -95,7 +95,7 @@ class CheckpointFolder:
 
         Raises `InputError`, with all that differs, where the checkpoints are another run's.
         """
-        self._data, self._arithmetic = splits.sha256(), describe_arithmetic()
+        self._data, self._arithmetic = splits.sha256(), arithmetic.describe()
         if self.newest:
             differences = list(_differences(self.newest, SavedRun(self.path, record, self._data)))
             if differences:
@@ -105,10 +105,7 @@ class CheckpointFolder:
                 begun = self.newest.record.versions.get(name)
                 if begun != version:
                     self._note(f"{self.path}: begun with {name} {begun}, here is {version}: numbers may differ")
-            other = (
-                differences_in_arithmetic(self.newest.arithmetic, self._arithmetic) if self.newest.arithmetic else []
-            )
-            if other:
+            if other := arithmetic.differences(self.newest.arithmetic, self._arithmetic):
                 self._note(f"{self.path}: the arithmetic is another: {'; '.join(other)}: the last bits will differ")
             self._note(f"{self.path}: going on after {self.newest.record.num_steps} of {record.config.steps} steps")
         return self.newest

@@ -41,7 +41,7 @@ class SavedRun(NamedTuple):
     folder: Path
     record: TrainingRecord  # so far
     data: str  # `Splits.sha256` of what it is trained on
-    arithmetic: dict = {}  # as `describe_arithmetic` has it; of format 1 nothing
+    arithmetic: dict = {}  # as `arithmetic.describe` has it; of format 1 nothing
     position: LogPosition = LogPosition()  # in the file of the record
 
     @property

@@ -186,9 +186,9 @@ $ --print-every 75
 $ --edition notebook --eval-every 30
     print_every must be a multiple of eval_every (30), found 100
 $ --stepz 5
-    unrecognized arguments: --stepz 5
+    unrecognized arguments: --stepz 5; did you mean --steps?
 $ --step 5
-    unrecognized arguments: --step 5
+    unrecognized arguments: --step 5; did you mean --steps?
 $ surplus
     unrecognized arguments: surplus
 $ --data ''
