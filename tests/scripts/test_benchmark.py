@@ -1,9 +1,8 @@
-"""scripts/benchmark.py, as a user types it."""
+"""scripts/benchmark, as a user types it."""
 
 import importlib.util
 import json
 import os
-import runpy
 import sys
 
 import numpy as np
@@ -18,7 +17,7 @@ PACKAGES |= {"jax": "optax", "jax_loop": "optax"}
 
 
 def benchmark(*arguments, **options):
-    return run(sys.executable, ROOT / "scripts" / "benchmark.py", *arguments, **options)
+    return run(sys.executable, ROOT / "scripts" / "benchmark", *arguments, **options)
 
 
 def path_with(folder):
@@ -71,8 +70,11 @@ def test_a_system_that_fails_is_named_with_what_it_said_and_the_others_go_on(tmp
     assert "floor: two products and Adam" in process.stdout
 
 
-def test_the_data_of_scale_are_there_when_they_are_asked_for_and_are_the_digits(tmp_path, mnist):
-    cases = runpy.run_path(str(ROOT / "scripts" / "benchmark.py"))["data_cases"](tmp_path)
+def test_the_data_of_scale_are_there_when_they_are_asked_for_and_are_the_digits(tmp_path, mnist, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from benchmark.scale import data_cases
+
+    cases = data_cases(tmp_path)
     for _ in ("npz", "idx"):
         _, settings = next(cases)
         assert [path.name for path in tmp_path.iterdir()] == [settings["data"].name]
