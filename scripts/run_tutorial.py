@@ -72,7 +72,8 @@ def command(arguments):
     if arguments.record:
         check_output(arguments.record, ".json", record_written_by_us, arguments.force)
     if arguments.plot:
-        from bn_graph.saving.plot import picture_written_by_us, plot_record
+        from bn_graph.pictures import picture_written_by_us
+        from bn_graph.saving.plot import plot_record
 
         check_output(arguments.plot, ".png", picture_written_by_us, arguments.force)
 
@@ -122,8 +123,10 @@ def command(arguments):
                 import_tensorflow()
                 from bn_graph.cluster.tasks import run_task
 
-                how |= {"patience": arguments.patience} if "patience" in arguments else {}
-                record = run_task(cluster, config, load_splits, arguments.sync, note=note, **how)
+                patience = {"patience": arguments.patience} if "patience" in arguments else {}
+                record = run_task(
+                    cluster, config, load_splits, arguments.sync, note=note, train_options=how, **patience
+                )
             else:
                 record, summaries = train_alone(arguments, config, load_splits(), note, **how)
         if record is None:  # not the chief

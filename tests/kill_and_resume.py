@@ -152,10 +152,10 @@ def _watch(moment, occasion, tell):
 def _told(method, occasion, tell):
     calls = itertools.count()
 
-    def watched(*arguments):
+    def watched(*arguments, **options):
         if next(calls) == occasion:
             tell()
-        return method(*arguments)
+        return method(*arguments, **options)
 
     return watched
 

@@ -10,7 +10,8 @@ import numpy as np
 from bn_graph import memory
 from bn_graph.engines.step_copy import StepCopy
 from bn_graph.graph import compute_accuracy, model
-from bn_graph.mnist import LazyRows, batch_offset
+from bn_graph.lazy_rows import LazyRows
+from bn_graph.mnist import batch_offset
 from bn_graph.tf1 import make_callable, tf
 
 MOST_BYTES = 2**26  # of batches that are handed over to one session.run, where the training set is too large to hold

@@ -1,30 +1,19 @@
-"""Pictures of what was measured."""
-
-import io
-import warnings
+"""A picture of a run."""
 
 import numpy as np
 
-from bn_graph.files import open_file, write_whole
+from bn_graph.files import write_whole
+from bn_graph.pictures import png
 
-SOFTWARE = "bn_graph"  # in the metadata of every picture, so that we know our own
 
-
-def plot_record(record, path):
+def plot_record(record, path) -> None:
     """Writes a PNG of a `TrainingRecord` to `path`, replacing it. Raises OSError."""
     write_whole(path, png(record_figure(record)))
 
 
-def png(figure, dpi=120):
-    """The bytes of a PNG of a matplotlib figure."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": SOFTWARE})
-    return content.getvalue()
-
-
 def record_figure(record):
     """A matplotlib figure of a `TrainingRecord`: loss, training and validation accuracy over the steps."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # here: importing it takes a second, which --help can spare
 
     config = record.config
     figure = Figure(figsize=(8, 6), layout="constrained")
@@ -34,7 +23,7 @@ def record_figure(record):
         f"test accuracy {record.test_accuracy:.2%}"
     )
 
-    steps = np.arange(len(record.train_loss))
+    steps = np.arange(record.num_steps)
     loss.plot(steps, record.train_loss, color="tab:blue", linewidth=0.8)
     loss.set_ylabel("training loss (batch)")
     loss.set_ylim(bottom=0)
@@ -49,19 +38,3 @@ def record_figure(record):
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
     return figure
-
-
-# The pictures of a comparison, as `bn_graph.comparison.compare` measured it. Each is drawn on axes that it is given.
-
-
-def picture_written_by_us(path):
-    """Whether the file `path` is a PNG that bn_graph wrote."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings(), open_file(path) as file:
-            warnings.simplefilter("ignore")  # of a picture that says it is enormous
-            with Image.open(file, formats=["PNG"]) as image:
-                return image.info.get("Software") == SOFTWARE
-    except Exception:  # broken pictures raise half a dozen kinds: whatever it is, we did not write it
-        return False

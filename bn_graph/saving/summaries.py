@@ -1,4 +1,8 @@
-"""TensorBoard event files: what goes on inside the layers while the tutorial trains."""
+"""TensorBoard event files: what goes on inside the layers while the tutorial trains.
+
+An event file is a file of records, each an Event. `tf.summary.FileWriter` writes the same in a thread, whose traceback
+is all that one hears of a full disk; so it is not used.
+"""
 
 import contextlib
 import os
@@ -16,9 +20,6 @@ class Summaries:
     moving ones beside them. (The tutorial's author published such a variant too.)
 
     The histograms come out of the training step's own run, so that looking draws nothing from the dropout's stream.
-
-    An event file is a file of records, each an Event. (`tf.summary.FileWriter` writes the same in a thread, whose
-    traceback is all that one hears of a full disk.)
 
     note: called with a line where the file cannot be written. The run goes on without; `failure` is the line.
     """

@@ -25,7 +25,7 @@ from bn_graph.cli import FORCE, Parser, check_output, run
 from bn_graph.config import NOTEBOOK
 from bn_graph.errors import InputError
 from bn_graph.files import write_whole
-from bn_graph.saving.plot import picture_written_by_us, png
+from bn_graph.pictures import picture_written_by_us, png
 
 
 class Benchmark(NamedTuple):

@@ -33,7 +33,7 @@ def seeds():
 
 def damage(rng, seeds):
     """Damage that checksums find; and damage whose checksums are right, which whoever made it has computed."""
-    from bn_graph.saving.checkpoints import _sha256, _text
+    from bn_graph.saving.saved_run import encode_state, sha256
 
     files, state = dict(seeds[0]), "step-2/state.json"
     name = rng.choice(sorted(files))
@@ -45,7 +45,7 @@ def damage(rng, seeds):
     found = json.loads(files[state])["state"]
     if name != state:
         files[name] = damaged(rng, files[name])
-        found["files"][name.removeprefix("step-2/")] = _sha256(files[name])
+        found["files"][name.removeprefix("step-2/")] = sha256(files[name])
     else:
         part = rng.choice(["record", "record", "files", None])
         content = records.damage(rng, [{"record.json": json.dumps(found[part] if part else found).encode()}])
@@ -55,7 +55,7 @@ def damage(rng, seeds):
             changed = []
         found = found | {part: changed} if part else changed
     try:
-        files[state] = json.dumps({"sha256": _sha256(_text(found)), "state": found}).encode()
+        files[state] = json.dumps({"sha256": sha256(encode_state(found)), "state": found}).encode()
     except (ValueError, RecursionError):  # NaN, which no checksum of ours is of
         files[state] = json.dumps({"sha256": "0" * 64, "state": None}).encode()
     return files

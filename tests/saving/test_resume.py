@@ -232,11 +232,11 @@ def test_where_no_checkpoint_is_whole_nothing_is_begun_and_nothing_removed(folde
 
 
 def test_a_checkpoint_of_a_newer_release_is_refused_not_taken_for_damaged(folder):
-    from bn_graph.saving import checkpoints as checkpoint
+    from bn_graph.saving import saved_run
 
     path = folder / "step-40" / "state.json"
     state = json.loads(path.read_text())["state"] | {"format": 2}
-    path.write_text(json.dumps({"sha256": checkpoint._sha256(checkpoint._text(state)), "state": state}))
+    path.write_text(json.dumps({"sha256": saved_run.sha256(saved_run.encode_state(state)), "state": state}))
     with pytest.raises(InputError, match="step-40: is of format 2, this release of bn_graph knows 1$"):
         CheckpointFolder(folder).__enter__()
 

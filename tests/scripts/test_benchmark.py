@@ -48,7 +48,7 @@ def test_training_prints_a_table_and_writes_all_it_measured_and_says_what_is_mis
     (port,) = found["results"]["in_graph"]
     assert len(port["valid_accuracy"]) == 2 and port["valid_accuracy"][-1] > 0.88 and port["test_accuracy"] > 0.88
 
-    from bn_graph.saving.plot import picture_written_by_us
+    from bn_graph.pictures import picture_written_by_us
 
     assert picture_written_by_us(picture)
 
