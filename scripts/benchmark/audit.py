@@ -1,43 +1,69 @@
-"""The time of an audit against the size of the graph, in this process."""
+"""The time of an audit against the size of the graph, in this process.
 
+Two kinds of graphs grow: stacked layers, and the families of tests/audit/growing_graphs.py, in which two parts grow
+together. The time of an audit should be in proportion to the size of either.
+"""
+
+import runpy
 import statistics
 import time
+from pathlib import Path
 
 import bn_graph
 from benchmark.processes import progress
-from benchmark.reporting import new_figure
+from benchmark.reporting import new_figure, table
 from bn_graph.cli import import_tensorflow
 
+GROWING_GRAPHS = Path(__file__).resolve().parents[2] / "tests" / "audit" / "growing_graphs.py"
 NUM_LAYERS = (10, 20, 40, 80, 160, 320)
 REPEATS = 5
+FAMILY_SIZES = (500, 1000, 2000, 4000)
+FAMILY_REPEATS = 3
 
 
 def measure(options):
-    """Audits graphs of more and more layers, five times each."""
+    """Audits every graph several times."""
     import_tensorflow()
+    families = runpy.run_path(str(GROWING_GRAPHS))["FAMILIES"]  # only a clone has tests/
+    with progress(2 * len(NUM_LAYERS) + len(families) * len(FAMILY_SIZES)) as bar:
+        results = list(measure_stacked_layers(bar))
+        grown = list(measure_families(families, bar))
+    return {"results": results, "families": grown, "failed": {}}
+
+
+def measure_stacked_layers(bar):
+    """The size of each graph of stacked layers, and the seconds of its audits."""
     from benchmark.stacked_layers import stacked_layers  # here, so that the other benchmarks need not wait for it
 
-    results = []
-    with progress(2 * len(NUM_LAYERS)) as bar:
-        for in_place in (True, False):
-            for num_layers in NUM_LAYERS:
-                measured = measure_audit(stacked_layers(num_layers, in_place), num_layers)
-                results.append({"in_place": in_place, **measured})
-                bar.update()
-    return {"results": results, "failed": {}}
+    for in_place in (True, False):
+        for num_layers in NUM_LAYERS:
+            graph_def = stacked_layers(num_layers, in_place)
+            seconds, report = time_audits(graph_def, REPEATS)
+            if len(report.layers) != num_layers or report.findings:
+                raise AssertionError(f"expected {num_layers} layers and no finding, got {report}")
+            num_inputs = sum(len(node.input) for node in graph_def.node)
+            yield {"in_place": in_place, "nodes": len(graph_def.node), "inputs": num_inputs, "seconds": seconds}
+            bar.update()
 
 
-def measure_audit(graph_def, num_layers):
-    """The size of the graph, which has so many layers, and the seconds of each of its audits."""
+def measure_families(families, bar):
+    """The size of each graph of the families, and the seconds of its audits."""
+    for name, graph_of_size in families.items():
+        for n in FAMILY_SIZES:
+            graph_def = graph_of_size(n)
+            seconds, _ = time_audits(graph_def, FAMILY_REPEATS, num_steps=1000)  # with num_steps, every rule is checked
+            yield {"family": name, "n": n, "bytes": graph_def.ByteSize(), "seconds": seconds}
+            bar.update()
+
+
+def time_audits(graph_def, repeats, **options):
+    """The seconds of each audit, and the report of the last one."""
     seconds = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         before = time.perf_counter()
-        report = bn_graph.audit_graph(graph_def)
+        report = bn_graph.audit_graph(graph_def, **options)
         seconds.append(time.perf_counter() - before)
-    if len(report.layers) != num_layers or report.findings:
-        raise AssertionError(f"expected {num_layers} layers and no finding, got {report}")
-    num_inputs = sum(len(node.input) for node in graph_def.node)
-    return {"nodes": len(graph_def.node), "inputs": num_inputs, "seconds": seconds}
+    return seconds, report
 
 
 def lines(measured):
@@ -50,6 +76,18 @@ def lines(measured):
             median = statistics.median(seconds)
             spread = f"{median:.3f} ({min(seconds):.3f} to {max(seconds):.3f})"
             yield f"{nodes:7}{result['inputs']:9}   {spread:25}{1e6 * median / nodes:12.1f}"
+    yield "graphs in which two parts grow: median seconds, and microseconds a byte of the GraphDef"
+    yield from table(["", *(f"n = {n}" for n in FAMILY_SIZES)], family_rows(measured))
+
+
+def family_rows(measured):
+    """A row for each family: its name, and what its graph of each size costs."""
+    rows = {}
+    for result in measured["families"]:
+        median = statistics.median(result["seconds"])
+        cost = f"{median:.3f} s {1e6 * median / result['bytes']:7.2f} us"
+        rows.setdefault(result["family"], [result["family"]]).append(cost)
+    return list(rows.values())
 
 
 def by_updates(measured):

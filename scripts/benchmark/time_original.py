@@ -41,7 +41,7 @@ def load_sets():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__ and __doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1000)
     steps = parser.parse_args().steps
     sets = load_sets()
