@@ -71,9 +71,9 @@ def main():
             if step % BLOCK == 0:
                 valid_accuracy.append(accuracy("valid"))
                 begin, before = step + 1, time.time()
-        found = {"blocks": blocks, "seconds": time.time() - start, "loss": float(loss)}
-        found.update(valid_accuracy=valid_accuracy, test_accuracy=accuracy("test"))
-    print(json.dumps(found))
+        measured = {"blocks": blocks, "seconds": time.time() - start, "loss": float(loss)}
+        measured.update(valid_accuracy=valid_accuracy, test_accuracy=accuracy("test"))
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

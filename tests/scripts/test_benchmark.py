@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import os
+import re
 import sys
 
 import numpy as np
 import pytest
 
 from bn_graph import load_mnist
+from tests.audit.growing_graphs import FAMILIES
 from tests.helpers import run
 from tests.paths import ROOT
 
@@ -81,6 +83,20 @@ def test_the_data_of_scale_are_there_when_they_are_asked_for_and_are_the_digits(
         found = load_mnist(str(settings["data"]))
         np.testing.assert_array_equal(found.target, mnist.target)
         np.testing.assert_array_equal(found.data[:100], mnist.data[:100])
+
+
+def test_the_audit_says_what_each_family_of_graphs_costs_for_each_byte(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from benchmark import audit
+
+    monkeypatch.setattr(audit, "NUM_LAYERS", (2,))
+    monkeypatch.setattr(audit, "FAMILY_SIZES", (4, 8))
+    measured = audit.measure(None)
+    sizes = {(result["family"], result["n"]): result["bytes"] for result in measured["families"]}
+    assert sizes == {(name, n): family(n).ByteSize() for name, family in FAMILIES.items() for n in (4, 8)}
+    *_, header, first = list(audit.lines(measured))[: -len(FAMILIES) + 1]
+    assert header.split() == ["n", "=", "4", "n", "=", "8"]
+    assert re.fullmatch(r"outputs_and_control_outputs( +[0-9.]+ s +[0-9.]+ us){2}", first)
 
 
 @pytest.mark.parametrize(
