@@ -137,14 +137,16 @@ def draw_pages(axes, comparison):
 def draw_validation(axes, records):
     """Validation of the page as printed and of the page with the missing lines, and training, which looks good.
 
-    records: `TrainingRecord`s, as `bn_graph.comparison.page.train_both` returns them.
+    records: the `TrainingRecord`s `printed` and `mended`, in a dict.
     """
     printed, mended = records["printed"], records["mended"]
     steps = printed.valid_step
     training = [100 * printed.train_accuracy[step] for step in steps]
     axes.plot(steps, training, ":", color="dimgrey", linewidth=1.5, label="as printed: training batches")
-    for record, style, label in ((printed, "o-", "as printed: validation"), (mended, "s-", "with the lines: validation")):
-        color = _PRINTED if record is printed else _MENDED
+    for record, color, style, label in (
+        (printed, _PRINTED, "o-", "as printed: validation"),
+        (mended, _MENDED, "s-", "with the lines: validation"),
+    ):
         valid = [100 * accuracy for accuracy in record.valid_accuracy]
         axes.plot(steps, valid, style, color=color, linewidth=2, markersize=4, label=label)
     axes.set_ylim(0, 103)
