@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_PRINTED, _MENDED = "#d55e00", "#0072b2"  # Okabe and Ito's vermilion and blue, which the colour-blind tell apart
+
 
 def comparison_figure(comparison):
     """A matplotlib figure of a comparison: all its pictures, one below the other."""
@@ -114,8 +116,8 @@ def draw_pages(axes, comparison):
     """Validation of the page as printed and of the page with control dependencies; training of both looks alike."""
     page = comparison["page"]
     for name, color, label in (
-        ("printed", "tab:red", "as printed"),
-        ("mended", "tab:green", "with control dependencies"),
+        ("printed", _PRINTED, "as printed"),
+        ("mended", _MENDED, "with control dependencies"),
     ):
         side = page[name]
         train, valid = (100 * np.array(side[key], dtype=float) for key in ("train_accuracy", "valid_accuracy"))
@@ -129,4 +131,28 @@ def draw_pages(axes, comparison):
     axes.set_ylabel("accuracy (%)")
     axes.set_title("The page, and what its missing line costs", fontsize=10)
     axes.legend(loc="lower right", fontsize=8)
+    axes.grid(alpha=0.3)
+
+
+def draw_validation(axes, records):
+    """Validation of the page as printed and of the page with the missing lines, and training, which looks good.
+
+    records: the `TrainingRecord`s `printed` and `mended`, in a dict.
+    """
+    printed, mended = records["printed"], records["mended"]
+    steps = printed.valid_step
+    training = [100 * printed.train_accuracy[step] for step in steps]
+    axes.plot(steps, training, ":", color="dimgrey", linewidth=1.5, label="as printed: training batches")
+    for record, color, style, label in (
+        (printed, _PRINTED, "o-", "as printed: validation"),
+        (mended, _MENDED, "s-", "with the lines: validation"),
+    ):
+        valid = [100 * accuracy for accuracy in record.valid_accuracy]
+        axes.plot(steps, valid, style, color=color, linewidth=2, markersize=4, label=label)
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("training step", fontsize=11)
+    axes.set_ylabel("accuracy (%)", fontsize=11)
+    axes.tick_params(labelsize=10)
+    axes.set_title("Without two lines, training looks good\nand validation is wrong (seed 1)", fontsize=12)
+    axes.legend(loc="lower right", fontsize=11)
     axes.grid(alpha=0.3)
