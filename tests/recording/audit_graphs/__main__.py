@@ -18,6 +18,7 @@ OUTDIR/expected.json says of each what an audit should find; another environment
     findings   [rule, severity] pairs, as a set
     may        pairs that are not wrong to find, but need not be found (few graphs)
     undecided  rules that an audit may call undecided, too (few graphs): instead of the finding, or with no finding
+    doubts     the rules that an audit has to call undecided, and no others (some graphs)
     layers     names of the layers, or null where no name is the only right one
     why        one sentence
 
@@ -42,6 +43,8 @@ from tests.recording.audit_graphs import (
     by_hand,
     checkpoints,
     contrib_layers,
+    copied_networks,
+    decays,
     is_training,
     keras,
     lookalikes,
@@ -73,6 +76,8 @@ FAMILIES = [
     keras,
     sonnet,
     tensorpack,
+    decays,
+    copied_networks,
 ]
 
 
@@ -133,6 +138,8 @@ def record(case, outdir):
     for name in ("may", "undecided"):
         if getattr(case, name):
             entry[name] = sorted(getattr(case, name))
+    if case.doubts is not None:
+        entry["doubts"] = sorted(case.doubts)
     return key, entry
 
 
