@@ -45,6 +45,7 @@ from tests.recording.audit_graphs import (
     contrib_layers,
     copied_networks,
     decays,
+    frozen_graphs,
     is_training,
     keras,
     lookalikes,
@@ -78,6 +79,7 @@ FAMILIES = [
     tensorpack,
     decays,
     copied_networks,
+    frozen_graphs,
 ]
 
 
