@@ -40,11 +40,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from tests.recording.audit_graphs import (
+    accumulated,
+    batch_alone,
     by_hand,
     checkpoints,
     contrib_layers,
     copied_networks,
     decays,
+    fine_tuning,
     frozen_graphs,
     is_training,
     keras,
@@ -56,6 +59,7 @@ from tests.recording.audit_graphs import (
     tensorpack,
     tf_layers,
     towers,
+    unused_layers,
 )
 from tests.recording.audit_graphs.cases import CASES, Built
 from tests.recording.audit_graphs.files import write_meta_graph
@@ -80,6 +84,10 @@ FAMILIES = [
     decays,
     copied_networks,
     frozen_graphs,
+    fine_tuning,
+    accumulated,
+    unused_layers,
+    batch_alone,
 ]
 
 
