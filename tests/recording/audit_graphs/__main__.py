@@ -41,6 +41,7 @@ import tensorflow as tf
 
 from tests.recording.audit_graphs import (
     accumulated,
+    averages,
     batch_alone,
     by_hand,
     checkpoints,
@@ -51,10 +52,13 @@ from tests.recording.audit_graphs import (
     frozen_graphs,
     is_training,
     keras,
+    keras_phases,
     lookalikes,
+    loop_updates,
     loops,
     optimizers,
     savers,
+    side_effects,
     sonnet,
     tensorpack,
     tf_layers,
@@ -88,6 +92,10 @@ FAMILIES = [
     accumulated,
     unused_layers,
     batch_alone,
+    keras_phases,
+    loop_updates,
+    averages,
+    side_effects,
 ]
 
 
