@@ -33,6 +33,7 @@ class Source:
     saver: str | None = None  # the node that a Saver runs to save
     checkpoint: Path | None = None
     serving: tuple = ()  # the names of the nodes that its signatures return
+    others: tuple = ()  # of a SavedModel, the `Source`s of its other MetaGraphs
 
 
 def source_of(graph):
@@ -101,8 +102,12 @@ def _of_graph_file(path):
 
 def _of_saved_model(path, subject):
     found = _parse(path, [SavedModel])
-    training = [meta_graph for meta_graph in found.meta_graphs if "train" in meta_graph.meta_info_def.tags]
-    source = _of_meta_graph(subject, (training or found.meta_graphs)[0])
+    # The one that trains comes first.
+    sources = [
+        _of_meta_graph(subject, meta_graph)
+        for meta_graph in sorted(found.meta_graphs, key=lambda one: "train" not in one.meta_info_def.tags)
+    ]
+    source = dataclasses.replace(sources[0], others=tuple(sources[1:]))
     if os.path.isfile(path.parent / "variables" / "variables.index"):
         source.checkpoint = path.parent / "variables" / "variables"
     return source

@@ -163,7 +163,7 @@ def averages_resource_not_run(**options):
 def of_moving(run_updates, run_average, fed=False):
     """ExponentialMovingAverage of all variables, moving statistics included; a second set of towers reads it."""
     x, y = vector_input()
-    loss = cross_entropy(network(x, contrib_norm(True)), y)
+    loss = cross_entropy(network(x, contrib_norm(True, fused=False)), y)
     collected = update_ops()
     with tf.control_dependencies(collected if run_updates else []):
         train = sgd().minimize(loss)
@@ -181,7 +181,10 @@ def of_moving(run_updates, run_average, fed=False):
             return tf.nn.batch_normalization(h, mean, var, beta, None, 1e-3)
 
     evaluate = network(x, norm, reuse=True)
-    return built(apply_op if run_average else train, evaluate, statistics="moving.*ExponentialMovingAverage:0$", on_batch=False)
+    run = apply_op if run_average else train
+    return built(
+        run, evaluate, statistics="moving.*ExponentialMovingAverage:0$", on_batch=False, train_op=run.name
+    )  # fmt: skip
 
 
 @case(name="averages_of_moving", given=dict(run_updates=True, run_average=True), doubts=[], **ANY)

@@ -147,7 +147,7 @@ def switch(kind="plain", library="contrib", initial=False, assigned=True, image=
         state = tf.Variable(0 if kind == "step" else int(initial), trainable=False, name="phase", collections=collections)
     else:
         state = tf.get_variable(
-            "is_training", initializer=tf.constant(initial), trainable=False, collections=collections
+            "is_test" if kind == "not" else "is_training", initializer=tf.constant(initial), trainable=False, collections=collections
         )
     training = {
         "plain": lambda: state,
