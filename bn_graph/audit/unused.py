@@ -25,19 +25,21 @@ _MOST_NODES = 100  # that are looked at behind one result
 
 
 def find_unused(graph, layers):
-    """The `Normalization`s whose result nothing takes, where something but their layer takes their input."""
-    unused = set()
+    """The `Normalization`s whose result nothing takes, where the network goes on with their input."""
+    by_input = {}
     for layer in layers:
-        by_input = {}
         for use in layer.uses:
-            by_input.setdefault(graph.origin(use.x), []).append(use)
-        for x, uses in by_input.items():
-            outputs = {use.output for use in uses}
-            thrown_away = [use for use in uses if _is_thrown_away(graph, use.output, outputs)]
-            if thrown_away:
-                own = {x}.union(*(use.reductions | _between(graph, use, x) for use in uses))
-                if _is_taken(graph, x, own):
-                    unused.update(thrown_away)
+            by_input.setdefault(graph.origin(use.x), []).append((use, layer))
+    unused = set()
+    for x, members in by_input.items():
+        outputs = {use.output for use, _ in members}
+        thrown_away = {use: layer for use, layer in members if _is_thrown_away(graph, use.output, outputs)}
+        if thrown_away:
+            # The towers of one layer may all be fetched, whatever they share; and so may results that end here.
+            their_own = [use for use, layer in members if use in thrown_away or layer in thrown_away.values()]
+            own = {x}.union(*(use.reductions | _between(graph, use, x) for use in their_own))
+            if _is_taken(graph, x, own):
+                unused.update(thrown_away)
     return unused
 
 
@@ -59,7 +61,7 @@ def _consumers(graph, node):
         # The other outputs of a fused op are the statistics of its batch.
         if graph.ops[node] in FUSED_OPS and all(source != (node, 0) for source in graph.inputs[user]):
             continue
-        if op in ("Shape", "ShapeN", "Assert") or op.endswith(("Summary", "SummaryV2")):
+        if user in graph.followed or op in ("Shape", "ShapeN", "Assert") or op.endswith(("Summary", "SummaryV2")):
             continue
         if not GRADIENT_NAME.search(graph.names[user]):
             yield user
