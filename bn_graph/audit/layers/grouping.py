@@ -210,7 +210,7 @@ def is_read(graph, variable, apart_from=()):
         node = stack.pop()
         for user in graph.consumers[node]:
             op = graph.ops[user]
-            if user in seen or op.startswith(("Save", "VarIsInit", "IsVariableInit")):
+            if user in seen or user in graph.followed or op.startswith(("Save", "VarIsInit", "IsVariableInit")):
                 continue
             if user in apart_from and op not in SAME_VALUE_OPS:  # one read is shared by all
                 continue

@@ -49,7 +49,8 @@ def check(layer, audit):
 
 def _is_followed(variable, layer, audit):
     """Whether anything assigns a moving statistic, but for updates from the copy's own batch that no step runs."""
-    idle = {u.node for u in layer.updates if u.variable == variable and u.uses and u.node not in audit.step.run}
+    from_batch = [u for u in layer.updates if u.variable == variable and u.uses and not u.through]
+    idle = {update.node for update in from_batch if update.node not in audit.step.run}
     return not idle.issuperset(audit.assignments.get(variable, ()))
 
 

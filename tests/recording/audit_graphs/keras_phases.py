@@ -1,8 +1,11 @@
 """Keras in graph mode: whose updates run, who feeds the learning phase, and what a model is called on."""
 
-import functools
-
 import tensorflow as tf
+
+try:
+    from tensorflow.python.keras import backend
+except ImportError:
+    backend = None
 
 from tests.recording.audit_graphs.cases import (
     ANOTHER_INPUT,
@@ -16,13 +19,15 @@ from tests.recording.audit_graphs.cases import (
 )
 from tests.recording.audit_graphs.networks import VERSION, cross_entropy, minimize, sgd, vector_input
 
-KERAS = (1, 8)
-FED = "^(?!keras_learning_phase).*"
+KERAS = (1, 12)
 MOVING = r"moving_(mean|variance)(_\d)?:0$"
-keras_case = functools.partial(case, layers=None, since=KERAS)
 
 
-def layers(image=False, training_later=True):
+def keras_case(*findings, **options):
+    return case(*findings, **dict(dict(layers=None, since=KERAS), **options))
+
+
+def layers(image=False):
     k = tf.keras.layers
     first = k.Conv2D(4, 3, use_bias=False, name="hidden") if image else k.Dense(4, use_bias=False, name="hidden")
     return [first, k.BatchNormalization(momentum=0.9, name="bn"), k.Activation("relu")] + (
@@ -112,6 +117,16 @@ def kerasgraph_not_run(**options):
     return own_input(**options)
 
 
+if VERSION == (1, 8):
+
+    @_phase(name="kerascollected", given=dict(updates="collection"), since=(1, 8))
+    @_phase(name="kerascollected_image", given=dict(updates="collection", image=True), since=(1, 8))
+    @_phase(name="kerascollected_sequential", given=dict(updates="collection", make=sequential), since=(1, 8))
+    def kerascollected(**options):
+        """Keras of TensorFlow 1.8 did put its updates into UPDATE_OPS."""
+        return own_input(**options)
+
+
 @keras_case(name="kerasgraph_true", given=dict(updates="model"))
 @keras_case(name="kerasgraph_true_image", given=dict(updates="model", image=True))
 @keras_case(name="kerasgraph_true_layers", given=dict(updates="layers"))
@@ -157,9 +172,9 @@ def kerascalled_wrong(**options):
     return called(**options)
 
 
-@keras_case(WRONG_WARNING, name="kerascalled_for_x", given=dict(updates="of x"))
-@keras_case(WRONG_WARNING, name="kerascalled_for_x_image", given=dict(updates="of x", image=True))
-@keras_case(WRONG_WARNING, name="kerascalled_for_x_sequential", given=dict(updates="of x", make=sequential))
+@_phase(name="kerascalled_for_x", given=dict(updates="of x"), since=(1, 14))
+@_phase(name="kerascalled_for_x_image", given=dict(updates="of x", image=True), since=(1, 14))
+@_phase(name="kerascalled_for_x_sequential", given=dict(updates="of x", make=sequential), since=(1, 14))
 def kerascalled_for_x(**options):
     """get_updates_for(x): the updates of what is trained on."""
     return called(**options)
@@ -172,8 +187,12 @@ def kerascalled_not_run(**options):
     return called(**options)
 
 
-@keras_case(name="kerascalled_true_for_x", given=dict(updates="of x", training=True, evaluated=True))
-@keras_case(name="kerascalled_true_for_x_image", given=dict(updates="of x", training=True, evaluated=True, image=True))
+@keras_case(name="kerascalled_true_for_x", given=dict(updates="of x", training=True, evaluated=True), since=(1, 14))
+@keras_case(
+    name="kerascalled_true_for_x_image",
+    given=dict(updates="of x", training=True, evaluated=True, image=True),
+    since=(1, 14),
+)
 def kerascalled_true(**options):
     """Called with training=True and again with False, and the updates of the first call run."""
     return called(**options)
@@ -229,10 +248,6 @@ def with_phase(value, updates, evaluated=None, image=False):
         tf.keras.backend.clear_session()
 
 
-def _learning_phase(*findings, **options):
-    return keras_case(*findings, **options)
-
-
 @keras_case(name="kerasphase_1", given=dict(value=1, updates="model"))
 @keras_case(name="kerasphase_1_image", given=dict(value=1, updates="model", image=True))
 @keras_case(NEVER_RUN, name="kerasphase_1_none", given=dict(value=1, updates="none"))
@@ -256,9 +271,7 @@ def keep_graph(function, **options):
         return function(**options)
     finally:
         tf.keras.backend.clear_session = clear
-        from tensorflow.python.keras import backend
-
-        backend._GRAPH_LEARNING_PHASES.clear()
+        getattr(backend, "_GRAPH_LEARNING_PHASES", {}).clear()
 
 
 # A layer by itself.
@@ -316,23 +329,39 @@ def keraslayer_placeholder(updates):
     return alone(updates, training=tf.placeholder(tf.bool, [], name="is_training"))
 
 
+@_phase(name="kerasgraph_in_training_scope")
+def kerasgraph_in_training_scope():
+    """A tf.train optimizer in a scope that is named as Keras names its own: the phase has to be fed all the same."""
+    model = functional()
+    y = tf.placeholder(tf.int32, [None], name="y")
+    with tf.name_scope("training"):
+        train = sgd().minimize(cross_entropy(model.outputs[0], y))
+        train = tf.group(train, *model.updates)
+    return built(train, model.outputs[0], statistics=MOVING)
+
+
 # Keras' own training.
 
 
 def fit(optimizer=None, make=functional, **options):
     model = make(**options)
     model.compile(optimizer or "sgd", "mse")
-    if hasattr(model, "_make_train_function"):
-        for name in ("train", "test", "predict"):
-            getattr(model, "_make_%s_function" % name)()
+    made = model if hasattr(model, "_make_train_function") else model.model  # of a Sequential, before TF 1.9
+    for name in ("train", "test", "predict"):
+        getattr(made, "_make_%s_function" % name)()
     return built()
 
 
-@keras_case(name="kerasfit_functional")
-@keras_case(name="kerasfit_sequential", given=dict(make=sequential))
-@keras_case(name="kerasfit_image", given=dict(image=True))
-@keras_case(name="kerasfit_true", given=dict(training=True))
-@keras_case(name="kerasfit_tf_optimizer", given=dict(optimizer="tf"))
+def _fit(name, since=(1, 8), **given):
+    return case(name="kerasfit_" + name, layers=None, since=since, given=given)
+
+
+@_fit("functional")
+@_fit("sequential", make=sequential)
+@_fit("image", image=True)
+@_fit("adam", optimizer="adam")
+@_fit("true", KERAS, training=True)
+@_fit("tf_optimizer", optimizer="tf")
 def kerasfit(optimizer=None, **options):
     """Keras' own fit feeds the phase and runs the updates."""
     return fit(sgd() if optimizer == "tf" else optimizer, **options)

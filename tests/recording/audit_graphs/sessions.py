@@ -5,7 +5,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from tests.recording.audit_graphs.cases import NO_VARIABLE
+from tests.recording.audit_graphs.cases import NO_VARIABLE, WRONG
 
 
 def feeds(batch=8, training=True):
@@ -13,7 +13,7 @@ def feeds(batch=8, training=True):
     random = np.random.RandomState(1)
     out = {}
     for op in tf.get_default_graph().get_operations():
-        if op.name == "keras_learning_phase":
+        if op.name.endswith("keras_learning_phase"):
             out[op.outputs[0]] = training
         if op.type not in ("Placeholder", "PlaceholderV2"):
             continue
@@ -50,7 +50,8 @@ def moves(sess, watched, fetch, training):
     return moved, [v.name for v in watched if v.name not in moved]
 
 
-def _step_is_contradicted(graph, sess, watched, rules):
+def _step_is_contradicted(graph, sess, watched, findings):
+    rules = [rule for rule, _ in findings]
     if graph.unfed is not None:
         given = {t: value for t, value in feeds().items() if not re.search(graph.unfed, t.name)}
         asks = _is_refused(sess, graph.train, given)
@@ -60,7 +61,7 @@ def _step_is_contradicted(graph, sess, watched, rules):
         return None if _is_refused(sess, graph.train, feeds()) else "a session runs the train op"
     _, still = moves(sess, watched, graph.train, training=True)
     expected = bool(set(rules) & {"updates-never-run", "no-updates", "statistics-not-copied"})
-    if "wrong-statistics" in rules and not expected:
+    if WRONG in findings and not expected:
         still = []
     return "not updated by the train op: %s" % still if bool(still) != expected else None
 
@@ -95,7 +96,7 @@ def contradiction(graph, findings):
         # In 0.12 the averages that are made inside of a cond start within it, too: is_training has to be fed.
         sess.run([tf.global_variables_initializer(), tf.local_variables_initializer()], feeds())
         if graph.train is not None:
-            wrong = _step_is_contradicted(graph, sess, watched, rules)
+            wrong = _step_is_contradicted(graph, sess, watched, findings)
             if wrong:
                 return wrong
         if graph.evaluate is not None:

@@ -55,6 +55,17 @@ def dropped(x, kind, training):
         return tf.cond(training, lambda: tf.nn.dropout(x, 0.5), lambda: x)
     if kind == "noise":  # no dropout: noise that is added
         return x + tf.random_normal(tf.shape(x), stddev=0.1)
+    if kind == "scaled":  # by one random number for each row: augmentation, or WGAN-GP's interpolation
+        return x * tf.random_uniform([tf.shape(x)[0], 1], 0.5, 1.5)
+    if kind == "interpolated":
+        part = tf.random_uniform([tf.shape(x)[0], 1])
+        return part * x + (1.0 - part) * (x + 1.0)
+    if kind == "flipped":  # or not, all at once
+        flip = tf.random_uniform([]) < 0.5
+        return tf.cond(flip, lambda: -x, lambda: x)
+    if kind == "chosen":
+        flip = tf.cast(tf.random_uniform([]) < 0.5, tf.float32)
+        return flip * x - (1.0 - flip) * x
     if kind == "none":
         return x
     raise ValueError(kind)
@@ -83,8 +94,10 @@ def drop_network(x, kind, training, between, library="contrib", reuse=None):
             h = conv(tf.nn.avg_pool(h, [1, 2, 2, 1], [1, 2, 2, 1], "SAME"), 4, "hidden")
         elif between == "flatten":
             h = dense(tf.reshape(h, [-1, 64]), 4, "hidden")
-        elif between == "concat":
-            h = dense(tf.concat([h, h], 1), 4, "hidden")
+        elif between == "concat":  # DenseNet
+            h = tf.concat([h, tf.nn.relu(h)], len(h.get_shape()) - 1)
+        elif between == "residual":
+            h = h + dense(x, 4, "shortcut")
         h = norm(training)(h, "bn")
         h = tf.nn.relu(h)
         if len(h.get_shape()) == 4:
@@ -132,6 +145,9 @@ def _drop(name, since=(0, 12), findings=(DROPOUT,), cond_v2=False, **given):
 @_drop("alpha", LAYERS, kind="alpha", between="dense")
 @_drop("by_hand", kind="by hand", between="dense")
 @_drop("cond", kind="cond", between="dense", fed=True)
+@_drop("nn_max_pool", kind="nn", between="max_pool", image=True)
+@_drop("nn_residual", kind="nn", between="residual")
+@_drop("nn_concat", (1, 0), kind="nn", between="concat", image=True)
 def dropout(**options):
     """Dropout right before the layer, or before the linear layer in front of it."""
     return dropping(**options)
@@ -146,13 +162,16 @@ def _kept(name, since=(0, 12), **given):
 @_kept("behind_fed", kind="keep_prob", between="behind", fed=True)
 @_kept("behind_layers", LAYERS, kind="layers", between="behind", library="layers", fed=True)
 @_kept("noise", kind="noise", between="dense")
+@_kept("scaled", kind="scaled", between="dense")
+@_kept("interpolated", kind="interpolated", between="dense")
+@_kept("flipped", kind="flipped", between="dense")
+@_kept("chosen", kind="chosen", between="dense")
 def dropout_kept(**options):
     """Dropout behind the last batch norm, or none."""
     return dropping(**options)
 
 
 @case(name="dropout_relu", given=dict(kind="nn", between="relu"), may=[DROPOUT])
-@case(name="dropout_max_pool", given=dict(kind="nn", between="max_pool", image=True), may=[DROPOUT])
 def dropout_far(**options):
     """An activation stands between: the variance shifts less."""
     return dropping(**options)
