@@ -65,7 +65,7 @@ def _runner(audit, update):
 def is_keras(audit):
     """Whether Keras built the graph: its placeholder for the phase is there, or its own training."""
     names = audit.graph.number
-    return "keras_learning_phase" in names or any(name.startswith("training/") for name in names)
+    return any(name.endswith("keras_learning_phase") or name.startswith("training/") for name in names)
 
 
 def without_bias(audit, bias):

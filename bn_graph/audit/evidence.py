@@ -57,6 +57,7 @@ class Audit:
     checkpoint: Any  # a `formats.tf_checkpoint.Checkpoint`, or None
     checkpoint_names: dict  # the variables in the checkpoint, as a graph calls them, to their names there
     saved_layers: list  # of `SavedLayer`
+    read_elsewhere: set  # the names of the statistics that another MetaGraph of a SavedModel normalises by
     _facts: dict = dataclasses.field(default_factory=dict)
 
     def fact(self, compute):

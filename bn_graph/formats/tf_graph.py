@@ -37,6 +37,7 @@ class Source:
     saver: str | None = None  # the node that a Saver runs to save
     checkpoint: Path | None = None
     serving: tuple = ()  # the names of the nodes that its signatures return
+    others: tuple = ()  # of a SavedModel, the `Source`s of its other MetaGraphs
 
 
 def source_of(graph) -> Source:
@@ -108,8 +109,9 @@ def _source_of_graph_file(path):
 
 def _source_of_saved_model(path, subject):
     meta_graphs = _parse(path, [SavedModel]).meta_graphs
-    training = [meta_graph for meta_graph in meta_graphs if "train" in meta_graph.meta_info_def.tags]
-    source = _source_of_meta_graph(subject, (training or meta_graphs)[0])
+    training_first = sorted(meta_graphs, key=lambda one: "train" not in one.meta_info_def.tags)
+    source, *others = [_source_of_meta_graph(subject, meta_graph) for meta_graph in training_first]
+    source.others = tuple(others)
     if os.path.isfile(path.parent / "variables" / "variables.index"):
         source.checkpoint = path.parent / "variables" / "variables"
     return source

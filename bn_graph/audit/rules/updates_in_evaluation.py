@@ -13,9 +13,8 @@ Right:
 """
 
 from bn_graph.audit.evidence import Problem
-from bn_graph.audit.graph.ops import MERGE_OPS, SAME_VALUE_OPS
+from bn_graph.audit.graph.ops import GRADIENT_NAME, MERGE_OPS, SAME_VALUE_OPS
 from bn_graph.audit.rules.wrong_statistics import TRAINING_NAME
-from bn_graph.audit.training_step import GRADIENT_NAME
 
 NAME = "updates-in-evaluation"
 SEVERITY = "error"
@@ -38,8 +37,11 @@ def check(layer, audit):
     def runs_in_evaluation(update):
         if update.conditions & evaluating:
             return True
-        if update.conditions & training or not update.depends_on.isdisjoint(predicates):
-            return False  # it runs in the training branch, or changes nothing in the other
+        if update.conditions & training:
+            return False
+        kept = update.decay_in_evaluation
+        if not update.depends_on.isdisjoint(predicates) and (kept is None or kept > 1 - 1e-6):
+            return False  # what is_training chooses in it lets it change nothing
         if update.node in audit.fact(_run_by_evaluation):
             return True
         return bool(training) and update.node in audit.fact(_run_by_choosing)
