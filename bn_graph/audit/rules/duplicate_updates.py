@@ -18,12 +18,12 @@ Right:
 
 import collections
 
+from bn_graph.audit.advice import run_once, run_updates
 from bn_graph.audit.evidence import UPDATE_OPS, Problem, only_evaluates
 from bn_graph.audit.graph.ops import MERGE_OPS
 
 NAME = "duplicate-updates"
 SEVERITY = "warning"
-_FIX = "update_ops = list(set(tf.get_collection(tf.GraphKeys.UPDATE_OPS, scope=training_scope)))"
 
 
 def check(layer, audit):
@@ -40,12 +40,12 @@ def check(layer, audit):
     if evaluation:
         averaging = "training steps average" if run.intersection(evaluation) else "whoever runs them all averages"
         message = f"UPDATE_OPS holds updates of an evaluation tower: {averaging} its data, too."
-        yield Problem(sorted(evaluation, key=evaluation.get), message, _FIX)
+        yield Problem(sorted(evaluation, key=evaluation.get), message, run_updates(audit, layer))
         return
     evidence = [*sorted(twice, key=twice.get), *_same_updates(layer, run)]
     if evidence:
         message = "Update ops are there twice: where both run, a step moves the averages twice."
-        yield Problem(evidence, message, _FIX)
+        yield Problem(evidence, message, run_once(audit, layer, evidence))
 
 
 def _same_updates(layer, run):

@@ -18,7 +18,8 @@ from bn_graph.audit.training_step import targets
 
 NAME = "trainable-statistics"
 SEVERITY = "error"
-_FIX = "moving_mean = tf.get_variable('moving_mean', shape, trainable=False)"
+_FIX_VARIABLE = "moving_mean = tf.get_variable('moving_mean', shape, trainable=False)  # and the variance"
+_FIX_LIST = "train_op = optimizer.minimize(loss, var_list=tf.trainable_variables())  # without the moving statistics"
 
 
 def check(layer, audit):
@@ -35,7 +36,8 @@ def check(layer, audit):
             "The moving statistics are in TRAINABLE_VARIABLES: an optimizer, weight decay, or whatever else "
             "takes these variables changes them."
         )
-    yield Problem(wrong, message, _FIX)
+    fix = _FIX_VARIABLE if audit.trainable.intersection(wrong) else _FIX_LIST
+    yield Problem(wrong, message, fix)
 
 
 def _optimized(audit):
