@@ -6,15 +6,17 @@ They use the names `tf`, `optimizer` and `loss`, and those that a comment explai
 import json
 
 from bn_graph.audit.evidence import UPDATE_OPS, only_evaluates, placeholders_beside_loss
+from bn_graph.audit.graph.flat_graph import Output, printable
 from bn_graph.audit.graph.frames import find_frames
-from bn_graph.audit.graph.ops import LOOP_OPS
+from bn_graph.audit.graph.ops import LOOP_OPS, SAME_VALUE_OPS
 from bn_graph.audit.layers.normalizations import parameters_of
-from bn_graph.audit.libraries import LAYERS, is_keras, is_trained_by_keras, library_of
+from bn_graph.audit.libraries import KERAS, LAYERS, TENSORPACK, is_keras, is_trained_by_keras, library_of
 from bn_graph.audit.training_step import targets
 
 COLLECTED = """\
 with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
     train_op = optimizer.minimize(loss)"""
+_COLLECTED_SOMEWHERE = f"{COLLECTED}  # in Keras, and by hand, updates are in no collection"
 OF_KERAS = """\
 with tf.control_dependencies(model.get_updates_for(x)):  # x is what the model was called on in training
     train_op = optimizer.minimize(loss)"""
@@ -47,24 +49,31 @@ def run_updates(audit, layer=None):
         train_op = _train_op_of(audit, layer)
         layers = audit.fact(_layers_by_train_op)[train_op]
     updates = [update for other in layers for update in _own_updates(audit, other)]
-    lines = run_these(audit, updates)
-    if train_op is not None:
-        lines = f"# in the step that trains {layers[0].name}: {audit.graph.names[train_op]}\n{lines}"
-    return lines
+    if train_op is None:
+        return run_these(audit, updates)
+    step = f"# in the step that trains {printable(layers[0].name)}: {printable(audit.graph.names[train_op])}"
+    return f"{step}\n{run_these(audit, updates, alone=True)}"
 
 
-def run_these(audit, updates):
-    """How a train op is made that runs these `Update`s: by their collection, if that is right, or by their names."""
+def run_these(audit, updates, alone=False):
+    """How a train op is made that runs these `Update`s: by their collection, if that is right, or by their names.
+
+    alone: whether no other updates are to run with them.
+    """
     runners = {audit.fact(_runners).get(update) for update in updates} - {None}
     if not runners:
-        return OF_KERAS if is_keras(audit) else COLLECTED
+        return OF_KERAS if is_keras(audit) else _COLLECTED_SOMEWHERE
     if is_trained_by_keras(audit) and not any(_is_trained(audit, update) for update in updates):
         return _TRAINABLE
-    if _is_collection_right(audit, updates):
+    others = audit.fact(_updates_in_collection).difference(updates) if alone else ()
+    if not others and _is_collection_right(audit, updates):
         return COLLECTED
     lines = ["names = [", *(f"    {json.dumps(audit.graph.names[node])}," for node in sorted(runners)), "]"]
-    if is_keras(audit) and all(_is_trained(audit, update) for update in updates):
-        lines.append("# or update_ops = model.get_updates_for(x), where x is what the model was called on in training")
+    libraries = {audit.fact(_libraries)[update] for update in updates}
+    if libraries == {KERAS} and all(_is_trained(audit, update) for update in updates):
+        lines.append("# or, in Keras, model.get_updates_for(x), where x is what the model was called on in training")
+    if libraries == {TENSORPACK}:
+        lines.append('# or, in tensorpack, BatchNorm(..., ema_update="default"), and the callback RunUpdateOps()')
     return "\n".join([*lines, _NAMED])
 
 
@@ -153,12 +162,21 @@ def _run_by_collection(audit):
 def _is_collection_harmful(audit):
     """Whether UPDATE_OPS has updates of evaluation towers or inside of loops, ops of functions, or asks for a feed."""
     run, runners = audit.fact(_run_by_collection), audit.fact(_runners)
-    others = [update for layer in audit.layers for update in layer.updates if update.node in run]
+    others = audit.fact(_updates_in_collection)
     return (
         UPDATE_OPS in audit.foreign
         or any((update.uses and only_evaluates(audit, update)) or runners[update] is None for update in others)
         or not run.isdisjoint(audit.fact(placeholders_beside_loss))
     )
+
+
+def _libraries(audit):
+    return {update: library_of(audit, layer) for layer in audit.layers for update in layer.updates}
+
+
+def _updates_in_collection(audit):
+    run = audit.fact(_run_by_collection)
+    return {update for layer in audit.layers for update in layer.updates if update.node in run}
 
 
 def _is_trained(audit, update):
@@ -171,45 +189,49 @@ def _is_trained(audit, update):
 
 def make_updates(audit, layer, missing):
     """How the moving statistics `missing` of a layer are updated, of which nothing assigns them."""
-    graph = audit.graph
-    use = audit.trained_by_batch(layer)[0]
-    lines, updates, batch, inside = [], [], [], False
-    for variable, part, statistics in ((layer.mean, "mean", use.mean), (layer.variance, "variance", use.variance)):
-        if variable not in missing:
-            continue
-        node = next((s.node for s in statistics if s.kind == "batch"), use.node)
-        index = {"mean": 1, "variance": 2}[part] if use.fused else 0
-        inside = inside or graph.top_level[node] != node or bool(graph.conditions[node])
-        value = f"{graph.names[graph.top_level[node]]}:{index}"
-        lines.append(f"# moving_{part} = {graph.names[variable]}, batch_{part} = {value}")
-        updates.append(f"update_{part} = tf.assign_sub(moving_{part}, (1 - decay) * (moving_{part} - batch_{part}))")
-        batch.append(f"batch_{part}")
-    names = ", ".join(line.partition(" ")[0] for line in updates)
-    if inside:
-        lines.append("# in the function that tf.cond calls where it trains:")
-        wait = [f"with tf.control_dependencies([{names}]):"]
-        wait += [f"    {name} = tf.identity({name})" for name in batch]
-        wait[-1] += "  # and return these"
-    else:
-        wait = [f"with tf.control_dependencies([{names}]):", "    train_op = optimizer.minimize(loss)"]
-    return "\n".join([*lines, *updates, *wait])
+    graph, use = audit.graph, audit.trained_by_batch(layer)[0]
+    batch = {part: _batch_statistic(audit, layer, use, part) for part in ("mean", "variance")}
+    parts = [part for part in batch if layer.variables[f"moving_{part}"] in missing]
+    lines = []
+    for part in parts:
+        moving, tensor = graph.names[layer.variables[f"moving_{part}"]], graph.names[graph.top_level[batch[part].node]]
+        lines.append(f"# moving_{part} = {moving}, batch_{part} = {tensor}:{batch[part].index}")
+    updates = [
+        f"update_{part} = tf.assign_sub(moving_{part}, (1 - decay) * (moving_{part} - batch_{part}))" for part in parts
+    ]
+    wait = f"with tf.control_dependencies([{', '.join(f'update_{part}' for part in parts)}]):"
+    then = ["    train_op = optimizer.minimize(loss)"]
+    if any(
+        graph.top_level[batch[part].node] != batch[part].node or graph.conditions[batch[part].node] for part in parts
+    ):
+        lines.append("# in the function that tf.cond calls where it trains; it returns batch_mean and batch_variance:")
+        then = [f"    batch_{part} = tf.identity(batch_{part})" for part in parts]
+    return "\n".join([*lines, *updates, wait, *then])
 
 
-def run_once(audit, layer, nodes):
-    """How each of the updates `nodes` runs once in a step, of which several stand for one."""
-    if _is_in_collection_twice(audit, nodes):
-        return (
-            "update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)\n"
-            "update_ops = list({op.name: op for op in update_ops}.values())  # each once\n"
-            "with tf.control_dependencies(update_ops):\n"
-            "    train_op = optimizer.minimize(loss)"
-        )
-    first = {}
-    for update in _own_updates(audit, layer):
-        first.setdefault((update.variable, update.uses), update)
-    return run_these(audit, list(first.values()))
+def _batch_statistic(audit, layer, use, part):
+    """The `Output` that is the batch's mean or variance, in the shape of the moving one."""
+    if use.fused:
+        return Output(use.node, {"mean": 1, "variance": 2}[part])
+    graph, variable = audit.graph, layer.variables[f"moving_{part}"]
+    first = next(s.node for s in (use.mean if part == "mean" else use.variance) if s.kind == "batch")
+    nodes = [first]
+    for node in nodes:  # grows
+        shape = graph.shape(Output(node, 0))
+        if variable is not None and shape is not None and tuple(shape) == audit.size(variable):
+            return Output(node, 0)
+        nodes += [after for after in graph.consumers[node] if graph.ops[after] in SAME_VALUE_OPS and len(nodes) < 20]
+    return Output(first, 0)
 
 
-def _is_in_collection_twice(audit, nodes):
-    members = audit.collections.get(UPDATE_OPS, [])
-    return any(members.count(node) > 1 for node in nodes)
+def run_without(audit, nodes):
+    """How UPDATE_OPS gets rid of some of its members, and of what is in it twice, and is run."""
+    members = audit.collections.get(UPDATE_OPS, ())
+    names = [f"    {json.dumps(audit.graph.names[node])}," for node in sorted(nodes.intersection(members))]
+    lines = ["update_ops = tf.get_collection_ref(tf.GraphKeys.UPDATE_OPS)"]
+    if names:
+        lines += ["names = [", *names, "]"]
+        lines += ['update_ops[:] = [op for op in update_ops if op.name.split(":")[0] not in names]']
+    if len(set(members)) < len(members):
+        lines += ["update_ops[:] = {op.name: op for op in update_ops}.values()  # each once"]
+    return "\n".join([*lines, "with tf.control_dependencies(update_ops):", "    train_op = optimizer.minimize(loss)"])

@@ -29,10 +29,10 @@ def train_on_batch(audit, layer):
     library = library_of(audit, layer)
     if library is not BY_HAND:
         run = OF_KERAS if library is KERAS else COLLECTED
-        return f"{_option(library.call, library, library.training, True)}  # in the training tower\n{run}"
-    rank = audit.graph.rank(layer.uses[0].x)
+        return f"{_told(library, library.call, {library.training: True}, 'in the training tower')}\n{run}"
+    axes = list(range((audit.graph.rank(layer.uses[0].x) or 2) - 1))
     return f"""\
-batch_mean, batch_variance = tf.nn.moments(x, {list(range((rank or 2) - 1))})  # in the training tower
+batch_mean, batch_variance = tf.nn.moments(x, {axes})  # in the training tower
 update_mean = tf.assign_sub(moving_mean, (1 - decay) * (moving_mean - batch_mean))
 update_variance = tf.assign_sub(moving_variance, (1 - decay) * (moving_variance - batch_variance))
 with tf.control_dependencies([update_mean, update_variance]):
@@ -45,7 +45,7 @@ def use_moving_statistics(audit, layer, where):
     if library is BY_HAND:
         call = "x = tf.nn.batch_normalization(x, moving_mean, moving_variance, beta, gamma, epsilon)"
         return f"{call}  # {where}"
-    return f"{_option(library.call, library, library.training, False, library.evaluate)}  # {where}"
+    return _told(library, library.call, {library.training: False, **library.evaluate}, where)
 
 
 def update_where_it_trains():
@@ -66,18 +66,16 @@ mean, variance = tf.cond(is_training, update_and_take_batch_statistics, take_mov
 
 
 def share_variables(audit, layer):
-    """How an evaluation tower gets the variables of the training tower."""
+    """How an evaluation tower gets the variables of the training tower's `layer`."""
     library = library_of(audit, layer)
     if library is BY_HAND:
-        return (
-            "with tf.variable_scope(scope, reuse=True):  # the training tower's, around the evaluation tower\n"
-            '    moving_mean = tf.get_variable("moving_mean", shape)  # and all its other variables'
-        )
+        return """\
+with tf.variable_scope(scope, reuse=True):  # the training tower's, around all of the evaluation tower
+    moving_mean = tf.get_variable("moving_mean", shape)"""
+    options = {library.training: False, **library.share, **library.evaluate}
     if library.share:
-        call = _option(library.call, library, library.training, False, library.share)
-        return f"{call}  # in the training tower's variable scope"
-    call = _option(library.call, library, library.training, False, library.evaluate)
-    return f"{call}  # of the training tower's own layer, which is made once"
+        return _told(library, library.call, options, "in the training tower's variable scope")
+    return _told(library, library.call, options, "of the training tower's own layer, which is made once")
 
 
 def set_decay(audit, layer, decay):
@@ -87,25 +85,35 @@ def set_decay(audit, layer, decay):
         better = 1 - decay
     else:
         better = next((d for d in _DECAYS if d ** (audit.num_steps or 1000) <= 0.01), _DECAYS[-1])
-    why = "decay ** steps of the start is left" if audit.num_steps else "how much is kept of what there was"
+    why = "decay ** steps of the start is left" if audit.num_steps else "it is what is kept of the old value"
     if library is BY_HAND:
         return f"decay = {better:g}  # {why}"
-    return f"{_option(library.make, library, library.decay, better)}  # {why}"
+    return _told(library, library.make, {library.decay: f"{better:g}"}, why)
 
 
 def unfuse(audit, layer):
     """How a layer is decomposed in all towers."""
     library = library_of(audit, layer)
-    call = "tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)" if library is BY_HAND else None
-    return f"{call or library.make.format('fused=False')}  # the same in all towers"
+    if library is BY_HAND:
+        return "x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)  # in all towers"
+    return _told(library, library.make, {"fused": False}, "the same in all towers")
 
 
-def _option(call, library, option, value, *more):
-    """A call with an option, and with more of them; and what other libraries call it, where it may be theirs."""
-    value = f"{value:g}" if isinstance(value, float) else value
-    text = call.format(", ".join([f"{option}={value}", *filter(None, more)]))
-    elsewhere = library.elsewhere.get(option)
-    return f"{text}  # {elsewhere};" if elsewhere else text
+def use_parameters(audit, layer):
+    """How a layer uses the gamma and beta that it has."""
+    library = library_of(audit, layer)
+    if library is BY_HAND:
+        call = "x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)"
+        return f"{call}  # with both, or do not create the variable"
+    options = {"offset" if library is SONNET else "center": True, "scale": True}
+    return _told(library, library.make, options, "or do not create the variable")
+
+
+def _told(library, call, options, comment):
+    """A call with options, and a comment; where the library is not known, with what others call the options."""
+    text = call.format(", ".join(f"{option}={value}" for option, value in options.items()))
+    elsewhere = [f"{option} is {library.elsewhere[option]}" for option in options if option in library.elsewhere]
+    return f"{text}  # {'; '.join([comment, *elsewhere])}"
 
 
 def without_bias(audit, layer, bias, added):

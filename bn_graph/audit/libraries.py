@@ -9,7 +9,7 @@ MODEL_VARIABLES = "model_variables"  # tf.GraphKeys, spelt out as in `evidence`
 _PRODUCER_WITH_KERAS_3 = 1766  # GraphDef.versions.producer of TensorFlow 2.16.1, which has Keras 3 and no tf.layers
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Library:
     """A library, and its calls, in which {} stands for options. Empty where it has no such option."""
 
@@ -18,8 +18,8 @@ class Library:
     call: str  # applies it
     training: str  # the option of `call` that chooses the statistics
     decay: str  # the option of `make`
-    share: str = ""  # options of `call` that take the variables of another tower
-    evaluate: str = ""  # an option of `call` that evaluation needs besides
+    share: dict = dataclasses.field(default_factory=dict)  # options of `call` that take another tower's variables
+    evaluate: dict = dataclasses.field(default_factory=dict)  # options of `call` that evaluation needs besides
     in_place: str = ""  # the option of `make` by which the result waits for the updates
     linear: dict = dataclasses.field(default_factory=dict)  # kinds of op to the call of the layer that they are in
     no_bias: str = "use_bias=False"  # the option of that layer
@@ -32,7 +32,7 @@ CONTRIB = Library(
     call="batch_norm(..., {})",
     training="is_training",
     decay="decay",
-    share="scope=scope, reuse=True",
+    share={"scope": "scope", "reuse": True},
     in_place="updates_collections=None",
     linear={"MatMul": "slim.fully_connected(..., {})", "Conv2D": "slim.conv2d(..., {})"},
     no_bias="biases_initializer=None",
@@ -43,7 +43,7 @@ LAYERS = Library(
     call="tf.layers.batch_normalization(..., {})",
     training="training",
     decay="momentum",
-    share="name=name, reuse=True",
+    share={"name": "name", "reuse": True},
     linear={"MatMul": "tf.layers.dense(..., {})", "Conv2D": "tf.layers.conv2d(..., {})"},
 )
 KERAS = Library(
@@ -60,7 +60,7 @@ SONNET = Library(
     call="module(x, {})",
     training="is_training",
     decay="decay_rate",
-    evaluate="test_local_stats=False",
+    evaluate={"test_local_stats": False},
     in_place="update_ops_collection=None",
     linear={"MatMul": "snt.Linear(..., {})", "Conv2D": "snt.Conv2D(..., {})"},
 )

@@ -41,7 +41,7 @@ def check(layer, audit):
                     "The evaluation copy has moving statistics of its own, which training does not update: it "
                     "updates those of its own copy."
                 )
-                yield Problem([*layer.statistics, *other.statistics], message, share_variables(audit, layer))
+                yield Problem([*layer.statistics, *other.statistics], message, share_variables(audit, other))
                 return
 
 
