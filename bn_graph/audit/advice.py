@@ -16,9 +16,12 @@ from bn_graph.audit.training_step import targets
 COLLECTED = """\
 with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
     train_op = optimizer.minimize(loss)"""
-_COLLECTED_SOMEWHERE = f"{COLLECTED}  # in Keras, and by hand, updates are in no collection"
+COLLECTED_SOMEWHERE = f"{COLLECTED}  # in Keras, and by hand, updates are in no collection"
 OF_KERAS = """\
 with tf.control_dependencies(model.get_updates_for(x)):  # x is what the model was called on in training
+    train_op = optimizer.minimize(loss)"""
+OF_KERAS_3 = """\
+with tf.control_dependencies(update_ops):  # Keras 3 tells nobody what it assigns: audit again, for the names
     train_op = optimizer.minimize(loss)"""
 _NAMED = """\
 update_ops = [tf.get_default_graph().get_operation_by_name(name) for name in names]
@@ -62,7 +65,7 @@ def run_these(audit, updates, alone=False):
     """
     runners = {audit.fact(_runners).get(update) for update in updates} - {None}
     if not runners:
-        return OF_KERAS if is_keras(audit) else _COLLECTED_SOMEWHERE
+        return OF_KERAS if is_keras(audit) else COLLECTED_SOMEWHERE
     if is_trained_by_keras(audit) and not any(_is_trained(audit, update) for update in updates):
         return _TRAINABLE
     others = audit.fact(_updates_in_collection).difference(updates) if alone else ()

@@ -6,16 +6,18 @@ that was written by hand.
 
 import json
 
-from bn_graph.audit.advice import COLLECTED, OF_KERAS
+from bn_graph.audit.advice import COLLECTED, COLLECTED_SOMEWHERE, OF_KERAS, OF_KERAS_3
 from bn_graph.audit.layers.normalizations import parameters_of
 from bn_graph.audit.layers.updates import made_of
 from bn_graph.audit.libraries import (
     BY_HAND,
     CONTRIB,
     KERAS,
+    KERAS_3,
     LAYERS,
     SONNET,
     TENSORPACK,
+    UNKNOWN,
     has_keras_3,
     is_keras,
     library_of,
@@ -28,7 +30,7 @@ def train_on_batch(audit, layer):
     """How the training tower normalises by its batch, and has its statistics followed."""
     library = library_of(audit, layer)
     if library is not BY_HAND:
-        run = OF_KERAS if library is KERAS else COLLECTED
+        run = {KERAS: OF_KERAS, KERAS_3: OF_KERAS_3, UNKNOWN: COLLECTED_SOMEWHERE}.get(library, COLLECTED)
         return f"{_told(library, library.call, {library.training: True}, 'in the training tower')}\n{run}"
     axes = list(range((audit.graph.rank(layer.uses[0].x) or 2) - 1))
     return f"""\

@@ -54,6 +54,7 @@ KERAS = Library(
     decay="momentum",
     linear={"MatMul": "Dense(..., {})", "Conv2D": "Conv2D(..., {})"},
 )
+KERAS_3 = dataclasses.replace(KERAS, name="Keras 3")  # which tells nobody its updates
 SONNET = Library(
     name="Sonnet",
     make="snt.BatchNorm(..., {})",
@@ -103,11 +104,16 @@ def library_of(audit, layer):
         return KERAS
     if names and all(len(audit.size(variable) or ()) > 1 for variable in layer.statistics):
         return SONNET
-    if not updates or not audit.collections:
-        return UNKNOWN
     if any(_LIBRARY_UPDATE.search(name) for name in updates):
-        return LAYERS if audit.fact(_run_by_collection).intersection(u.node for u in layer.updates) else KERAS
-    return UNKNOWN if has_keras_3(audit) else BY_HAND  # Keras 3 assigns as people do
+        if not audit.collections:
+            return UNKNOWN
+        collected = audit.fact(_run_by_collection).intersection(update.node for update in layer.updates)
+        return LAYERS if collected or UPDATE_OPS in audit.foreign else KERAS
+    scope = re.compile(rf"(^|/|->){re.escape(layer.name.rpartition('/')[2])}(_\d+)?/")
+    if not updates and any(scope.search(name) for name in audit.names(use.node for use in layer.uses)):
+        return UNKNOWN
+    assigned = re.compile(rf"{re.escape(layer.name)}_\d+/AssignVariableOp(_\d+)?$")
+    return KERAS_3 if updates and has_keras_3(audit) and all(map(assigned.match, updates)) else BY_HAND
 
 
 def _model_variables(audit):

@@ -60,20 +60,22 @@ class Fix:
         graph = tf.get_default_graph()
         variables = {variable.op.name: variable for variable in tf.global_variables()}
         for name, target in self.explained.items():
-            names[name] = variables.get(target) if target in variables else graph.get_tensor_by_name(target)
+            if name not in names:
+                names[name] = variables.get(target) if target in variables else graph.get_tensor_by_name(target)
         names = {"tf": tf, "decay": 0.9, **names}
-        if "loss" in self.text:
-            names.setdefault("loss", loss_of(graph))
+        if "loss" in self.text and "loss" not in names:
+            names["loss"] = loss_of(graph)
         names.setdefault("optimizer", tf.train.GradientDescentOptimizer(0.01))
         exec(compile(self.text, "<fix>", "exec"), names)
         return names
 
     def train(self, loss, updates=(), **names):
-        """The train op that the last lines of the fix make, or else one that runs `updates`."""
-        _, found, lines = self.text.partition("\nwith tf.control_dependencies(")
-        if not found or "train_op" not in lines:
+        """The train op that the fix makes, if need be with its last lines alone, or else one that runs `updates`."""
+        first, _, rest = self.text.partition("\n")
+        lines = rest if re.match(r"[\w.]+\(", first) else self.text
+        if "train_op" not in lines:
             return minimize(loss, updates)
-        return Fix(found.lstrip() + lines).execute(loss=loss, **names)["train_op"]
+        return Fix(lines).execute(loss=loss, **names)["train_op"]
 
 
 def is_parsable(text):

@@ -25,6 +25,7 @@ def fixes_of(report, rules):
 
 
 @pytest.mark.parametrize("release", FEWEST)
+def test_the_updates_run_where_the_fix_is_executed(corpus, release):
     folder, expected = corpus
     proven, left_out, wrong = collections.Counter(), {}, {}
     for name, entry in expected.items():
