@@ -117,6 +117,10 @@ def _is_there(graph, name):
 
 
 def initialize(session, built):
+    """Twice, if need be: old releases let an initial value read a variable that may not have been initialized yet."""
+    with contextlib.suppress(tf.errors.FailedPreconditionError):
+        session.run(built.init, built.feed)
+        return
     session.run(built.init, built.feed)
 
 
