@@ -246,7 +246,8 @@ class _Watch:
 
 def _watched(audit, frames, layer):
     graph = audit.graph
-    parameters = set().union(*(parameters_of(graph, use) for use in layer.uses)) & audit.step.parameters
+    parameters = {layer.gamma, layer.beta} & audit.step.parameters  # the weights in front may be large
+    parameters = parameters or set().union(*(parameters_of(graph, use) for use in layer.uses)) & audit.step.parameters
     on_batch = []
     for _, kind, conditions in audit.usages(layer, "training"):
         known = {node: value for node, value in conditions if graph.ops[node] not in LOOP_OPS}
