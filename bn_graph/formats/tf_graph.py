@@ -22,6 +22,7 @@ COLLECTIONS = (
     tf.GraphKeys.UPDATE_OPS,
     tf.GraphKeys.TRAIN_OP,
     tf.GraphKeys.GLOBAL_STEP,
+    tf.GraphKeys.MODEL_VARIABLES,
 )
 _PARSE_ERRORS = (message.DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError, ValueError)
 _MAX_BYTES = 2**31 - 1  # no protocol buffer is larger

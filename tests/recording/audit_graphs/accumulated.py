@@ -75,7 +75,11 @@ def lists(updates="accumulate", add="assign_add", mean="divide", clip=None, opti
             apply_op = made.apply_gradients(pairs)
     else:
         apply_op = made.apply_gradients(pairs)
-    return built([accumulate, apply_op] + (zero if reset and False else []), evaluate, on_batch=None if evaluate is None else False)
+    return built(
+        [accumulate, apply_op] + (zero if reset and False else []),
+        evaluate,
+        on_batch=None if evaluate is None else False,
+    )
 
 
 def _good(name, since=(0, 12), **given):

@@ -61,7 +61,9 @@ def assigned_then_averaged(run, how="control", named=True, order="assign first",
     if not run:
         return built(sgd().minimize(loss), evaluate, statistics=statistics, on_batch=False)
     if how == "group":
-        return built(tf.group(sgd().minimize(loss), *updates, name="train"), evaluate, statistics=statistics, on_batch=False)
+        return built(
+            tf.group(sgd().minimize(loss), *updates, name="train"), evaluate, statistics=statistics, on_batch=False
+        )
     with tf.control_dependencies(updates):
         return built(sgd().minimize(loss), evaluate, statistics=statistics, on_batch=False)
 

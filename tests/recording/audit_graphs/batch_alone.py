@@ -28,7 +28,9 @@ def norm_of(library, training, **options):
     return {"contrib": contrib_norm, "layers": layers_norm, "hand": r2rt_norm}[library](training, **options)
 
 
-def single(library="contrib", updates="control dependencies", image=False, towers=1, predict=None, optimizer=None, **options):
+def single(
+    library="contrib", updates="control dependencies", image=False, towers=1, predict=None, optimizer=None, **options
+):
     x, y = (image_input if image else vector_input)()
     losses = []
     for tower in range(towers):
@@ -144,10 +146,15 @@ def switch(kind="plain", library="contrib", initial=False, assigned=True, image=
     x, y = (image_input if image else vector_input)()
     collections = [tf.GraphKeys.LOCAL_VARIABLES] if local else None
     if kind in ("number", "step"):
-        state = tf.Variable(0 if kind == "step" else int(initial), trainable=False, name="phase", collections=collections)
+        state = tf.Variable(
+            0 if kind == "step" else int(initial), trainable=False, name="phase", collections=collections
+        )
     else:
         state = tf.get_variable(
-            "is_test" if kind == "not" else "is_training", initializer=tf.constant(initial), trainable=False, collections=collections
+            "is_test" if kind == "not" else "is_training",
+            initializer=tf.constant(initial),
+            trainable=False,
+            collections=collections,
         )
     training = {
         "plain": lambda: state,

@@ -34,8 +34,8 @@ def of_scope(scope, which="all"):
 
 def pairs(which):
     if which == "by name":
-        sources = dict((v.op.name[len("online/"):], v) for v in of_scope("online"))
-        return [(v, sources[v.op.name[len("target/"):]]) for v in of_scope("target")]
+        sources = dict((v.op.name[len("online/") :], v) for v in of_scope("online"))
+        return [(v, sources[v.op.name[len("target/") :]]) for v in of_scope("target")]
     if which == "both":
         statistics = [[v for v in of_scope(s) if "moving_" in v.name or "pop_" in v.name] for s in ("target", "online")]
         return list(zip(of_scope("target", "trainable"), of_scope("online", "trainable"))) + list(zip(*statistics))
@@ -325,7 +325,9 @@ def with_phase(which, target_phase):
     collected = update_ops()
     goal = tf.stop_gradient(tf.reduce_max(network(after, contrib_norm(other), scope="target"), 1))
     with tf.control_dependencies(collected):
-        step = sgd().minimize(tf.reduce_sum(tf.square(goal - tf.reduce_max(q, 1))), var_list=of_scope("online", "trainable"))
+        step = sgd().minimize(
+            tf.reduce_sum(tf.square(goal - tf.reduce_max(q, 1))), var_list=of_scope("online", "trainable")
+        )
     return built([step, copy("soft", which)], q, statistics=STATISTICS if which == "all" else "online.*moving_")
 
 

@@ -221,7 +221,13 @@ def frozen_graph_false_hand():
 
 @case(name="frozen_graph_phase", doubts=[], given=dict(fused=False), **ANY)
 @case(name="frozen_graph_phase_fused", doubts=[], given=dict(image=True, fused=True), **ANY)
-@case(name="frozen_graph_phase_layers", doubts=[], given=dict(image=True, fused=True, library="layers"), since=LAYERS, **ANY)
+@case(
+    name="frozen_graph_phase_layers",
+    doubts=[],
+    given=dict(image=True, fused=True, library="layers"),
+    since=LAYERS,
+    **ANY,
+)
 def frozen_graph_phase(library="contrib", image=False, **options):
     """Frozen with a placeholder for the phase, which whoever predicts has to feed."""
     norm = {"contrib": contrib_norm, "layers": layers_norm}[library](phase(), **options)
@@ -317,7 +323,9 @@ def standardized(kind):
     return build
 
 
-@case(name="frozen_graph_standardized", given=dict(kind="per_image_standardization"), layers=None, doubts=[], since=LAYERS)
+@case(
+    name="frozen_graph_standardized", given=dict(kind="per_image_standardization"), layers=None, doubts=[], since=LAYERS
+)
 @case(name="frozen_graph_standardized_by_hand", given=dict(kind="by hand"), layers=None, doubts=[], since=LAYERS)
 @case(name="frozen_graph_standardized_whole", given=dict(kind="whole"), layers=None, doubts=[], since=LAYERS)
 def frozen_graph_standardized(kind):

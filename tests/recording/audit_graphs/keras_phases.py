@@ -293,8 +293,10 @@ def alone(updates, training=None, image=False, evaluated=False):
         "layer": lambda: norm.updates,
         "for x": lambda: norm.get_updates_for(h),
         "collection": lambda: tf.get_collection(tf.GraphKeys.UPDATE_OPS),
-        "added": lambda: [tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, op) for op in norm.updates]
-        and tf.get_collection(tf.GraphKeys.UPDATE_OPS),
+        "added": lambda: (
+            [tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, op) for op in norm.updates]
+            and tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        ),
     }[updates]()
     ops = list(ops)
     evaluate = tower(False) if evaluated else None
@@ -315,7 +317,9 @@ def keraslayer(**options):
 
 
 @keras_case(NEVER_RUN, name="keraslayer_collection", given=dict(updates="collection"))
-@keras_case(NEVER_RUN, name="keraslayer_true_collection", given=dict(updates="collection", training=True, evaluated=True))
+@keras_case(
+    NEVER_RUN, name="keraslayer_true_collection", given=dict(updates="collection", training=True, evaluated=True)
+)
 @keras_case(NEVER_RUN, name="keraslayer_collection_image", given=dict(updates="collection", image=True))
 def keraslayer_not_run(**options):
     """A Keras layer by itself, and UPDATE_OPS, which are empty."""
