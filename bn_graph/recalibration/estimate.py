@@ -46,34 +46,57 @@ def estimate_layers(audit, graph_def, plan, sample: Sample, progress=None) -> Es
     Raises `InputError` where the graph cannot be run, or the data do not fit it.
     """
     feeds = name_feeds(audit.graph, audit.subject, sample, plan.predicates)
-    means = [f"{tensor.node}:0" for layer in plan.layers for tensor in layer.frozen if tensor.part != "fused"]
     needed = [name for layer in plan.layers for values in layer.values for name in values if isinstance(name, str)]
-    check_fed(audit, needed, feeds.tensors)
-    plan = plan._replace(layers=[_without_update(audit, layer, feeds.tensors) for layer in plan.layers])
+    check_fed(graph_def, audit.subject, needed, feeds.tensors)
+    plan = plan._replace(layers=[_without_update(graph_def, layer, feeds.tensors) for layer in plan.layers])
     updates = [layer.update.tensor for layer in plan.layers if layer.update]
-    graph = import_part(audit, graph_def, [*needed, *updates, *means, *feeds.tensors])
+    own = {layer.name: layer.batch_mean for layer in plan.layers if layer.batch_mean}
+    frozen = [f"{tensor.node}:0" for layer in plan.layers for tensor in layer.frozen if tensor.part != "fused"]
+    graph = import_part(graph_def, audit.subject, [*needed, *updates, *own.values(), *frozen, *feeds.tensors])
     batches = Batches(graph, feeds, sample)
     with graph.as_default():
         towers = {layer.name: [_tower(graph, values) for values in layer.values] for layer in plan.layers}
-        shapes = {name.removesuffix(":0"): tf.shape(graph.get_tensor_by_name(name)) for name in means}
+        shapes = {name.removesuffix(":0"): tf.shape(graph.get_tensor_by_name(name)) for name in frozen}
     with tf.Session(graph=graph, config=tf.ConfigProto(allow_soft_placement=True)) as session:
         restore_variables(audit, session, {**_initial_values(audit, plan), **plan.variables})
         try:
             statistics = _collect(session, batches, towers, progress or iter)
-            shapes = session.run(shapes, batches[0]) if shapes else {}
+            own, moments, shapes = session.run([own, towers, shapes], batches[0])
             corrected = {layer.name: _is_corrected(session, layer, batches, towers) for layer in plan.layers}
         except tf.errors.OpError as error:
             raise InputError(f"{audit.subject}: cannot be run: {error.message.splitlines()[0]}") from None
-    of_batches = sample.estimate == "batch"
-    layers = {name: one.estimate(of_batches, corrected[name]) for name, one in statistics.items()}
-    skipped = {name: "its values are not finite" for name, one in layers.items() if not one.is_finite}
-    layers = {name: one for name, one in layers.items() if name not in skipped}
-    return Estimated(layers, plan.skipped | skipped, batches.number, batches.size, shapes)
+    layers, skipped = {}, dict(plan.skipped)
+    for layer in plan.layers:
+        one = statistics[layer.name].estimate(sample.estimate == "batch", corrected[layer.name])
+        reason = _reason_against(layer, one, own.get(layer.name), moments[layer.name])
+        if reason:
+            skipped[layer.name] = reason
+        else:
+            layers[layer.name] = one
+    return Estimated(layers, skipped, batches.number, batches.size, shapes)
 
 
-def _without_update(audit, layer, fed):
+def _reason_against(layer, estimate, own_mean, moments):
+    """Why an estimate does not describe what the layer normalises by, or None.
+
+    own_mean: what the layer takes for the mean of a batch, or None. moments: that batch's, of each `_Tower`.
+    """
+    if not estimate.is_finite:
+        return "its values are not finite"
+    if layer.shape and estimate.mean.size != np.prod(layer.shape):
+        return f"it averages {estimate.mean.size} groups of values for {np.prod(layer.shape)} channels"
+    if own_mean is not None:
+        everywhere = np.mean([tower.mean for tower in moments], axis=0)  # where devices share their statistics
+        tolerance = 0.01 * np.sqrt(moments[0].variance) + 1e-3 * np.abs(moments[0].mean) + 1e-6
+        means = (moments[0].mean, everywhere)
+        if not any(np.all(np.abs(own_mean.reshape(-1) - mean) <= tolerance) for mean in means):
+            return "what it takes for the mean of its batch is not the mean of what it normalises"
+    return None
+
+
+def _without_update(graph_def, layer, fed):
     """The layer, without an update that needs more than what is fed."""
-    runs = layer.update and can_run(audit, layer.update.tensor, fed)
+    runs = layer.update and can_run(graph_def, layer.update.tensor, fed)
     return layer if runs else dataclasses.replace(layer, update=None)
 
 

@@ -54,6 +54,7 @@ class LayerPlan:
     second_moments: tuple  # variables that hold the mean of the squares in place of the variance
     shape: tuple  # of the moving variance; () in a frozen graph
     values: tuple  # of `Values`: one for each tower that is trained
+    batch_mean: str | None  # the tensor that the first of them takes for the mean of its batch
     corrected: bool  # whether the kernel hands out the variance with Bessel's correction
     update: VarianceUpdate | None  # by which that can be measured
     frozen: tuple  # of `StatisticTensor`
@@ -110,7 +111,7 @@ def _plan_layer(audit, layer, uses, frames):
     second_moments = {s.node for use in layer.uses for s in use.variance if s.second_moment}
     is_frozen = not graph.variable
     if not is_frozen and not (means and variances):
-        raise NotEstimable("it keeps no moving mean and variance")
+        raise NotEstimable("no moving mean and variance of it are known")
     values = tuple(dict.fromkeys(_values(graph, use, frames) for use in uses))
     return LayerPlan(
         name=layer.name,
@@ -119,6 +120,7 @@ def _plan_layer(audit, layer, uses, frames):
         second_moments=tuple(names[node] for node in sorted(second_moments)),
         shape=audit.size(min(variances)) if variances else (),
         values=values,
+        batch_mean=_batch_mean(graph, uses[0], frames),
         corrected=_is_corrected(graph, layer, uses),
         update=_variance_update(graph, layer, uses) if len(values) == 1 else None,
         frozen=tuple(_statistic_tensors(graph, uses)) if is_frozen else (),
@@ -155,6 +157,17 @@ def _fetchable(graph, output, frames):
         output = graph.inputs[node][0]
     where = "inside of a loop" if frames[output.node] else "inside of a function"
     raise NotEstimable(f"what it normalises is {where}, out of a session's reach")
+
+
+def _batch_mean(graph, use, frames):
+    """The name of the tensor that a use takes for the mean of its batch, or None where no session can fetch it."""
+    (node, *_) = [s.node for s in use.mean if s.kind == "batch"] or [None]
+    if node is None:
+        return None
+    try:
+        return _fetchable(graph, Output(node, 1 if use.fused else 0), frames)
+    except NotEstimable:
+        return None
 
 
 def _is_corrected(graph, layer, uses):

@@ -12,69 +12,61 @@ from bn_graph.tf1 import is_registered, tf
 _INPUT_OPS = ("Placeholder", "Iterator", "Queue", "Reader", "OneShotIterator", "FIFOQueue", "Stage")
 
 
-def import_part(audit, graph_def, tensors) -> tf.Graph:
+def import_part(graph_def, subject, tensors) -> tf.Graph:
     """A graph of the ops that `tensors`, by name, need. Raises `InputError` where TensorFlow does not know one.
 
     Devices, and which ops are to be together, are left out: the graph may have been made for other machines.
     """
-    flat = audit.graph
-    needed = flat.ancestors([flat.number[node_name(name)] for name in tensors])
-    names = {flat.names[flat.top_level[node]] for node in needed}
     part = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    for node in graph_def.node:
-        if node.name in names:
-            copy = part.node.add()
-            copy.CopyFrom(node)
-            copy.device = ""
-            copy.attr.pop("_class", None)
-    functions = {function.signature.name for function in part.library.function}
-    ops = {node.op for node in part.node} | {
-        node.op for function in part.library.function for node in function.node_def
-    }
-    unknown = sorted(op for op in ops - functions if not is_registered(op))
+    for node in _needed(graph_def, tensors):
+        copy = part.node.add()
+        copy.CopyFrom(node)
+        copy.device = ""
+        copy.attr.pop("_class", None)
+    functions = part.library.function
+    ops = {node.op for nodes in (part.node, *(function.node_def for function in functions)) for node in nodes}
+    called = {function.signature.name for function in functions}
+    unknown = sorted(op for op in ops - called if not is_registered(op))
     if unknown:
-        raise InputError(
-            f"{audit.subject}: the layers need ops that this TensorFlow does not know: {shortened(unknown)}"
-        )
+        raise InputError(f"{subject}: the layers need ops that this TensorFlow does not know: {shortened(unknown)}")
     graph = tf.Graph()
     with graph.as_default():
         try:
             tf.import_graph_def(part, name="")
         except (ValueError, TypeError, tf.errors.OpError) as error:
-            raise InputError(f"{audit.subject}: cannot be imported: {first_line(error)}") from None
+            raise InputError(f"{subject}: cannot be imported: {first_line(error)}") from None
     return graph
 
 
-def check_fed(audit, tensors, fed) -> None:
+def check_fed(graph_def, subject, tensors, fed) -> None:
     """Raises `InputError` where something that `tensors` need is not `fed`, with what it is. All are names."""
-    missing = _unfed(audit.graph, tensors, fed)
+    missing = _unfed(graph_def, tensors, fed)
     if missing:
-        ops = audit.graph.ops
-        found = [f"{name} ({ops[node]})" for node, name in zip(missing, audit.names(missing), strict=True)]
-        raise InputError(
-            f"{audit.subject}: needs values for {shortened(found)}; give them as arrays of --data, or by --feed"
-        )
+        found = [printable(f"{node.name} ({node.op})") for node in missing]
+        raise InputError(f"{subject}: needs values for {shortened(found)}; give them as arrays of --data, or by --feed")
 
 
-def can_run(audit, tensor, fed) -> bool:
+def can_run(graph_def, tensor, fed) -> bool:
     """Whether all that a tensor needs is `fed`. All are names."""
-    return not _unfed(audit.graph, [tensor], fed)
+    return not _unfed(graph_def, [tensor], fed)
 
 
-def _unfed(graph, tensors, fed):
-    """The nodes of inputs that `tensors` need, and that are not `fed`."""
-    cut = {graph.number[node_name(name)] for name in fed}
-    stack, seen, missing = [graph.number[node_name(name)] for name in tensors], set(), []
+def _unfed(graph_def, tensors, fed):
+    needed = _needed(graph_def, tensors, fed)
+    return [node for node in needed if node.op.startswith(_INPUT_OPS) and node.op != "PlaceholderWithDefault"]
+
+
+def _needed(graph_def, tensors, fed=()):
+    """The nodes that have to run for `tensors`, in the order of the graph, without what only those that are fed need."""
+    nodes = {node.name: node for node in graph_def.node}
+    stack, seen = [node_name(name) for name in tensors], {node_name(name) for name in fed}
+    cut = set(seen)
     while stack:
-        node = stack.pop()
-        if node in seen or node in cut:
-            continue
-        seen.add(node)
-        if graph.ops[node].startswith(_INPUT_OPS) and graph.ops[node] != "PlaceholderWithDefault":
-            missing.append(node)
-        stack += [source.node for source in graph.inputs[node]]
-        stack += graph.controls[node]
-    return missing
+        name = stack.pop()
+        if name not in seen and name in nodes:
+            seen.add(name)
+            stack += map(node_name, nodes[name].input)
+    return [node for node in graph_def.node if node.name in seen - cut]
 
 
 def restore_variables(audit, session, values: dict) -> None:
