@@ -55,7 +55,7 @@ def read(path, until: LogPosition) -> dict:
             sha256 = _chained(sha256, json.dumps(content["part"], allow_nan=False).encode())
             if content["sha256"] != sha256:
                 raise ValueError(f"{os.path.basename(path)}: a checksum is wrong")
-            for name, values in content["part"].items():
+            for name, values in dict(content["part"]).items():
                 lists.setdefault(name, []).extend(values)
     if (size, sha256) != (until.size, until.sha256):
         raise ValueError(f"{os.path.basename(path)}: the record of another checkpoint")
