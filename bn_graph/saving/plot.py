@@ -29,7 +29,7 @@ def _title(record):
     config = record.config
     return (
         f"Edition {config.edition}: {record.test_accuracy:.2%} of the test rows are right after {config.steps} steps\n"
-        f"updates: {config.updates}, split: {record.split}, seed {config.seed}"
+        f"{config.batch_norm_words()}, split {record.split}, seed {config.seed}"
     )
 
 
