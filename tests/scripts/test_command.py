@@ -117,9 +117,10 @@ def test_help_answers_without_tensorflow_and_names_every_option(tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise ImportError('--help imported TensorFlow')")
     process = run_tutorial("--help", env={"PYTHONPATH": str(tmp_path)})
     assert (process.returncode, process.stderr) == (0, "")
-    for option in ("edition", "batch-norm", "no-batch-norm", "updates", "center", "no-center", "scale", "no-scale", "decay", "is-training", "data",
-                   "split", "seed", "steps", "batch-size", "hidden-size", "learning-rate", "keep-prob", "eval-every",
-                   "print-every", "engine", "record", "plot", "logdir", "restore",
+    for option in ("edition", "batch-norm", "no-batch-norm", "updates", "center", "no-center", "scale", "no-scale",
+                   "decay", "is-training", "data", "split", "seed", "steps", "batch-size", "hidden-size",
+                   "learning-rate", "keep-prob", "eval-every", "print-every",
+                   "engine", "record", "plot", "logdir", "restore",
                    "checkpoint-dir", "checkpoint-every", "force", "quiet"):  # fmt: skip
         assert f"--{option}" in process.stdout
 
