@@ -15,7 +15,17 @@ from argparse import BooleanOptionalAction
 
 from bn_graph.cli import FORCE, Parser, Signals, check_folder, check_output, import_tensorflow, run
 from bn_graph.cluster.tf_config import cluster_of
-from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES
+from bn_graph.config import (
+    BATCH_NORM_SETTINGS,
+    EDITIONS,
+    ENGINES,
+    IS_TRAINING,
+    NOTEBOOK,
+    PAGE,
+    PUBLISHED,
+    SPLITS,
+    UPDATES,
+)
 from bn_graph.errors import InputError
 from bn_graph.record import record_written_by_us
 
@@ -24,6 +34,7 @@ from bn_graph.record import record_written_by_us
 parser = Parser(__doc__)
 option = parser.add_argument
 option("--edition", choices=EDITIONS, default="page", help="which published text (default: page)")
+option("--batch-norm", action=BooleanOptionalAction, help="normalise X*weights+biases of both layers (default: yes)")
 option("--updates", choices=UPDATES, help="who updates the moving averages: the train op depends on the update ops (default for page), batch_norm runs them in place (default for script and notebook), or nobody does (the page as printed)")
 option("--center", action=BooleanOptionalAction, help="batch_norm adds beta (default: yes)")
 option("--scale", action=BooleanOptionalAction, help="batch_norm multiplies by gamma (default: in the notebook)")
@@ -54,9 +65,14 @@ option("--quiet", action="store_true", default=False, help="print nothing")
 
 
 def config_of(arguments):
-    edition = {"page": PAGE, "script": SCRIPT, "notebook": NOTEBOOK}[arguments.edition]
+    edition = PUBLISHED[arguments.edition]
     settings = {field.name for field in dataclasses.fields(edition)}
     given = {name: value for name, value in vars(arguments).items() if name in settings}
+    if not given.get("batch_norm", True):
+        for name in BATCH_NORM_SETTINGS:
+            if name in given:
+                option = f"--no-{name}" if given[name] is False else f"--{name}"
+                raise InputError(f"{option} has no effect with --no-batch-norm; leave one of them out")
     return dataclasses.replace(edition, **given)
 
 
@@ -151,13 +167,14 @@ def command(arguments):
 def train_alone(arguments, config, splits, note, **how):
     import_tensorflow()
     from bn_graph import build_graph, restore_original_checkpoint, train
+    from bn_graph.saving.restore import unused_parameters
 
     def start(session):
         if arguments.restore:
             missing = restore_original_checkpoint(tutorial, session, arguments.restore)
-            if missing and not arguments.quiet:
-                several = f"{missing[0]} and {len(missing) - 1} others start" if missing[1:] else f"{missing[0]} starts"
-                print(f"{arguments.restore}: {several} afresh: not in the checkpoint", file=sys.stderr)
+            if not arguments.quiet:
+                for line in restored_lines(missing, unused_parameters(tutorial, session), splits.split):
+                    print(f"{arguments.restore}: {line}", file=sys.stderr)
 
     tutorial = build_graph(config, splits)
     summaries = None
@@ -171,6 +188,20 @@ def train_alone(arguments, config, splits, note, **how):
     if summaries:
         summaries.close()
     return record, summaries
+
+
+def restored_lines(missing, unused, split):
+    """What whoever restores a checkpoint should know of it.
+
+    missing: the variables that it does not have. unused: which parameters of batch_norm it has for nothing.
+    """
+    if missing:
+        several = f"{missing[0]} and {len(missing) - 1} others start" if missing[1:] else f"{missing[0]} starts"
+        yield f"{several} afresh: not in the checkpoint"
+    for name in unused:
+        option = {"beta": "--center", "gamma": "--scale"}[name]
+        yield f"{name} was trained and is not used here: {option} uses it"
+    yield f"the split is {split}: with another one, rows that it was trained on are among the test rows"
 
 
 def check_cluster_options(cluster, arguments):
