@@ -13,6 +13,7 @@ from bn_graph.files import open_file
 from bn_graph.record import TrainingRecord
 
 _LARGEST_LINE = 2**28  # bytes
+_BEGINNING = b'{"sha256": "'
 
 
 class LogPosition(NamedTuple):
@@ -42,6 +43,12 @@ def append(path, record: TrainingRecord, after: LogPosition) -> LogPosition:
         file.flush()
         os.fsync(handle)
     return LogPosition(after.size + len(line), sha256, record.num_steps, len(record.valid_step))
+
+
+def written_by_us(path) -> bool:
+    """Whether the file is one of these, or what a kill left of its first line. Raises `InputError`."""
+    with open_file(path) as file:
+        return _BEGINNING.startswith(file.read(len(_BEGINNING)))
 
 
 def read(path, until: LogPosition) -> dict:
