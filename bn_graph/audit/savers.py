@@ -75,7 +75,9 @@ def _assigned_from_outside(graph):
     for node, op in enumerate(graph.ops):
         if op in ("Assign", "AssignVariableOp"):
             value = graph.origin(graph.inputs[node][1])
-            if graph.ops[value] == "Placeholder" or (graph.ops[value] == "Const" and _has_different_values(graph, value)):
+            if graph.ops[value] == "Placeholder" or (
+                graph.ops[value] == "Const" and _has_different_values(graph, value)
+            ):
                 assigned |= graph.variables_of(graph.inputs[node][0])
     return assigned
 

@@ -1,4 +1,4 @@
-"""Which normalisations are thrown away: nothing takes their result, and the network goes on with what they were given."""
+"""Which normalisations are thrown away: nothing takes their result, and the network goes on with their input."""
 
 from bn_graph.audit.graph.ops import (
     ADD_OPS,

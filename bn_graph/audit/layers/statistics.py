@@ -17,7 +17,15 @@ from bn_graph.audit.graph.ops import (
 )
 
 _COMPUTED = ARITHMETIC_OPS | ASSIGN_OPS | REDUCE_OPS
-_SCHEDULES = COMPARE_OPS | {"Floor", "FloorDiv", "FloorMod", "Mod", "Exp", "Log", "LogicalNot"}  # of a rate, by the step
+_SCHEDULES = COMPARE_OPS | {
+    "Floor",
+    "FloorDiv",
+    "FloorMod",
+    "Mod",
+    "Exp",
+    "Log",
+    "LogicalNot",
+}  # of a rate, by the step
 
 
 class Statistic(NamedTuple):

@@ -6,7 +6,6 @@ from tests.recording.audit_graphs.cases import IN_EVALUATION, NEVER_RUN, built, 
 from tests.recording.audit_graphs.networks import (
     contrib_norm,
     cross_entropy,
-    dense,
     image_input,
     network,
     phase,
@@ -61,7 +60,9 @@ def assigned_then_averaged(run, how="control", named=True, order="assign first",
     if not run:
         return built(sgd().minimize(loss), evaluate, statistics=statistics, on_batch=False)
     if how == "group":
-        return built(tf.group(sgd().minimize(loss), *updates, name="train"), evaluate, statistics=statistics, on_batch=False)
+        return built(
+            tf.group(sgd().minimize(loss), *updates, name="train"), evaluate, statistics=statistics, on_batch=False
+        )
     with tf.control_dependencies(updates):
         return built(sgd().minimize(loss), evaluate, statistics=statistics, on_batch=False)
 
@@ -204,6 +205,3 @@ def averages_of_still():
     """The average follows moving statistics that nobody moves: 0 and 1."""
     result = of_moving(run_updates=False, run_average=True)
     return result._replace(statistics="moving_(mean|variance):0$")
-
-
-assert dense

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tests.recording.audit_graphs.by_hand import r2rt_norm
-from tests.recording.audit_graphs.cases import ANOTHER_INPUT, NEVER_RUN, WRONG, built, case
+from tests.recording.audit_graphs.cases import NEVER_RUN, built, case
 from tests.recording.audit_graphs.frozen_graphs import hand_norm
 from tests.recording.audit_graphs.networks import (
     contrib_norm,
@@ -28,7 +28,9 @@ def norm_of(library, training, **options):
     return {"contrib": contrib_norm, "layers": layers_norm, "hand": r2rt_norm}[library](training, **options)
 
 
-def single(library="contrib", updates="control dependencies", image=False, towers=1, predict=None, optimizer=None, **options):
+def single(
+    library="contrib", updates="control dependencies", image=False, towers=1, predict=None, optimizer=None, **options
+):
     x, y = (image_input if image else vector_input)()
     losses = []
     for tower in range(towers):
@@ -144,10 +146,15 @@ def switch(kind="plain", library="contrib", initial=False, assigned=True, image=
     x, y = (image_input if image else vector_input)()
     collections = [tf.GraphKeys.LOCAL_VARIABLES] if local else None
     if kind in ("number", "step"):
-        state = tf.Variable(0 if kind == "step" else int(initial), trainable=False, name="phase", collections=collections)
+        state = tf.Variable(
+            0 if kind == "step" else int(initial), trainable=False, name="phase", collections=collections
+        )
     else:
         state = tf.get_variable(
-            "is_test" if kind == "not" else "is_training", initializer=tf.constant(initial), trainable=False, collections=collections
+            "is_test" if kind == "not" else "is_training",
+            initializer=tf.constant(initial),
+            trainable=False,
+            collections=collections,
         )
     training = {
         "plain": lambda: state,
@@ -216,6 +223,3 @@ def switch_not_run():
     state = tf.get_variable("is_training", initializer=tf.constant(False), trainable=False)
     logits = network(x, contrib_norm(state))
     return built(minimize(cross_entropy(logits, y), "not run"), logits, statistics=None)
-
-
-assert ANOTHER_INPUT and WRONG

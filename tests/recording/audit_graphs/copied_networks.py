@@ -5,7 +5,6 @@ import tensorflow as tf
 from tests.recording.audit_graphs.by_hand import r2rt_norm
 from tests.recording.audit_graphs.cases import NEVER_RUN, NOT_COPIED, UNSHARED, built, case
 from tests.recording.audit_graphs.networks import (
-    VERSION,
     contrib_norm,
     cross_entropy,
     dense,
@@ -34,8 +33,8 @@ def of_scope(scope, which="all"):
 
 def pairs(which):
     if which == "by name":
-        sources = dict((v.op.name[len("online/"):], v) for v in of_scope("online"))
-        return [(v, sources[v.op.name[len("target/"):]]) for v in of_scope("target")]
+        sources = dict((v.op.name[len("online/") :], v) for v in of_scope("online"))
+        return [(v, sources[v.op.name[len("target/") :]]) for v in of_scope("target")]
     if which == "both":
         statistics = [[v for v in of_scope(s) if "moving_" in v.name or "pop_" in v.name] for s in ("target", "online")]
         return list(zip(of_scope("target", "trainable"), of_scope("online", "trainable"))) + list(zip(*statistics))
@@ -56,7 +55,6 @@ def copy(how, which):
         "multiply": lambda t, o: t.assign(tf.multiply(o, tau) + tf.multiply(t, 1.0 - tau)),
         "assign_sub": lambda t, o: t.assign_sub(0.1 * (t - o)),
         "assign_add": lambda t, o: tf.assign_add(t, 0.1 * (o - t)),
-        "placeholder tau": None,
     }
     if how == "placeholder tau":
         rate = tf.placeholder_with_default(0.1, [], name="tau")
@@ -67,8 +65,6 @@ def copy(how, which):
         return [t.assign(o.initialized_value()) for t, o in pairs(which)]
     if how == "group":
         return [tf.group(*[t.assign(o) for t, o in pairs(which)], name="copy")]
-    if how == "behind":  # the copy waits for the step
-        return None
     return [each[how](t, o) for t, o in pairs(which)]
 
 
@@ -89,8 +85,6 @@ def q_learning(how="group", which="all", library="contrib", target=False, online
     q = network(state, norm(online), scope="online")
     collected = update_ops()
     goal = tf.stop_gradient(reward + 0.9 * tf.reduce_max(network(after, norm(target), scope="target"), 1))
-    if target is not False:
-        collected = [op for op in collected]
     loss = tf.reduce_sum(tf.square(goal - tf.reduce_max(q, 1)))
     with tf.control_dependencies(collected if updates else []):
         step = sgd().minimize(loss, var_list=of_scope("online", "trainable"))
@@ -101,9 +95,6 @@ def q_learning(how="group", which="all", library="contrib", target=False, online
         with tf.control_dependencies([step]):
             return built(tf.group(*[t.assign(0.1 * o + 0.9 * t) for t, o in pairs(which)], name="train"), evaluate,
                          statistics=STATISTICS)  # fmt: skip
-    if how == "ema":
-        ema = tf.train.ExponentialMovingAverage(0.9)
-        raise NotImplementedError(ema)
     return built([step, copy(how, which)] if how else step, evaluate, statistics=STATISTICS)
 
 
@@ -183,7 +174,7 @@ def copy_on_batch(**options):
 
 @case(doubts=[], name="copy_on_batch_acting", given=dict(how="soft"), **DQN)
 def copy_on_batch_acting(**options):
-    """The trainable variables are copied; the target normalises by its batch, and the actor by the moving statistics."""
+    """The target, which gets what is trainable, is on its batch, and the actor on the moving statistics."""
     return q_learning(which="trainable", target=True, **options)._replace(statistics="online.*moving_")
 
 
@@ -288,7 +279,7 @@ def averaged(which, evaluation_is_raw=False):
 @case(doubts=[], name="copy_getter_all", layers=["net/bn"], since=LAYERS, given=dict(which="all"))
 @case(doubts=[], name="copy_getter_trainable", layers=["net/bn"], since=LAYERS, given=dict(which="trainable"))
 def copy_getter(which):
-    """The evaluation tower reads averages of the weights; of the statistics theirs, or the moving statistics themselves."""
+    """The evaluation tower reads averages of the weights, and of the moving statistics or these themselves."""
     return averaged(which)
 
 
@@ -325,7 +316,9 @@ def with_phase(which, target_phase):
     collected = update_ops()
     goal = tf.stop_gradient(tf.reduce_max(network(after, contrib_norm(other), scope="target"), 1))
     with tf.control_dependencies(collected):
-        step = sgd().minimize(tf.reduce_sum(tf.square(goal - tf.reduce_max(q, 1))), var_list=of_scope("online", "trainable"))
+        step = sgd().minimize(
+            tf.reduce_sum(tf.square(goal - tf.reduce_max(q, 1))), var_list=of_scope("online", "trainable")
+        )
     return built([step, copy("soft", which)], q, statistics=STATISTICS if which == "all" else "online.*moving_")
 
 
@@ -340,6 +333,3 @@ def copy_phase_trainable(target_phase):
 def copy_phase_all(target_phase):
     """The target is on its batch or on the copied statistics, as is fed."""
     return with_phase("all", target_phase)
-
-
-assert VERSION

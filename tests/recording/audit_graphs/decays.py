@@ -136,9 +136,7 @@ def chosen_by_hand(how, swapped=False, in_place=False):
         number = tf.cast(training, tf.float32)
         return {
             "cond": lambda: tf.cond(training, lambda: tf.constant(move), lambda: tf.constant(keep)),
-            "cond not": lambda: tf.cond(
-                tf.logical_not(training), lambda: tf.constant(keep), lambda: tf.constant(move)
-            ),
+            "cond not": lambda: tf.cond(tf.logical_not(training), lambda: tf.constant(keep), lambda: tf.constant(move)),
             "where": lambda: (tf.where if hasattr(tf, "where") and LAYERS <= _version() else tf.select)(
                 training, tf.constant(move), tf.constant(keep)
             ),
@@ -200,7 +198,13 @@ def decay_hand(**options):
 
 
 @case(SLOW, IN_EVALUATION, name="decay_hand_swapped", given=dict(how="cond", in_place=True, swapped=True))
-@case(SLOW, IN_EVALUATION, name="decay_hand_swapped_where", given=dict(how="where", in_place=True, swapped=True), since=LAYERS)
+@case(
+    SLOW,
+    IN_EVALUATION,
+    name="decay_hand_swapped_where",
+    given=dict(how="where", in_place=True, swapped=True),
+    since=LAYERS,
+)
 @case(SLOW, IN_EVALUATION, name="decay_hand_swapped_product", given=dict(how="product", in_place=True, swapped=True))
 def decay_hand_swapped(**options):
     """The branches of the decay are exchanged: it moves nothing in training, and averages what it evaluates."""

@@ -235,7 +235,13 @@ def tuned_saver_before():
 
 
 @case(name="tuned_moving", doubts=["wrong-statistics"], given=dict(how="second saver"), **BACKBONE)
-@case(name="tuned_moving_scope", doubts=["wrong-statistics"], given=dict(how="init_from_checkpoint scope"), since=LAYERS, **BACKBONE)
+@case(
+    name="tuned_moving_scope",
+    doubts=["wrong-statistics"],
+    given=dict(how="init_from_checkpoint scope"),
+    since=LAYERS,
+    **BACKBONE,
+)
 def tuned_moving(how):
     """Everything is trained further, on the batches and with updates."""
     return tuned(how, training=True)._replace(evaluate=None)
@@ -284,7 +290,13 @@ PARTS = dict(layers=["backbone/bn", "head_bn"])
 @case(FROZEN, name="frozen_part_moves", given=dict(how="var_list"), **PARTS)
 @case(FROZEN, name="frozen_part_moves_layers", given=dict(how="var_list", library="layers"), since=LAYERS, **PARTS)
 @case(FROZEN, name="frozen_part_moves_stopped", given=dict(how="stop_gradient"), **PARTS)
-@case(FROZEN, name="frozen_part_moves_stopped_layers", given=dict(how="stop_gradient", library="layers"), since=LAYERS, **PARTS)
+@case(
+    FROZEN,
+    name="frozen_part_moves_stopped_layers",
+    given=dict(how="stop_gradient", library="layers"),
+    since=LAYERS,
+    **PARTS,
+)
 @case(FROZEN, name="frozen_part_moves_trainable", given=dict(how="trainable"), **PARTS)
 @case(FROZEN, name="frozen_part_moves_group", given=dict(how="var_list", updates="group"), **PARTS)
 def frozen_part_moves(**options):

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from tests.recording.audit_graphs.by_hand import r2rt_norm
 from tests.recording.audit_graphs.cases import (
-    NEVER_RUN,
     UNTOUCHED,
     WRONG,
     WRONG_WARNING,
@@ -18,7 +17,6 @@ from tests.recording.audit_graphs.cases import (
 )
 from tests.recording.audit_graphs.files import write_message
 from tests.recording.audit_graphs.networks import (
-    VERSION,
     contrib_norm,
     conv,
     cross_entropy,
@@ -72,8 +70,8 @@ def rewritten(graph_def, rewrite):
     return TransformGraph(graph_def, ["x"], ["output"], [rewrite])
 
 
-def frozen_network(norm, on_batch, image=False, rewrite=None, batch=None, feed=None, build=None, shapes=False):
-    """A network for inference, frozen by convert_variables_to_constants; on_batch: whether a row depends on the rest."""
+def frozen_network(norm, on_batch, image=False, rewrite=None, batch=None, build=None, shapes=False):
+    """A network for inference, frozen. on_batch: whether a row depends on the rest of its batch."""
 
     def make(path):
         x, _ = (image_input if image else vector_input)(batch)
@@ -221,7 +219,13 @@ def frozen_graph_false_hand():
 
 @case(name="frozen_graph_phase", doubts=[], given=dict(fused=False), **ANY)
 @case(name="frozen_graph_phase_fused", doubts=[], given=dict(image=True, fused=True), **ANY)
-@case(name="frozen_graph_phase_layers", doubts=[], given=dict(image=True, fused=True, library="layers"), since=LAYERS, **ANY)
+@case(
+    name="frozen_graph_phase_layers",
+    doubts=[],
+    given=dict(image=True, fused=True, library="layers"),
+    since=LAYERS,
+    **ANY,
+)
 def frozen_graph_phase(library="contrib", image=False, **options):
     """Frozen with a placeholder for the phase, which whoever predicts has to feed."""
     norm = {"contrib": contrib_norm, "layers": layers_norm}[library](phase(), **options)
@@ -317,7 +321,9 @@ def standardized(kind):
     return build
 
 
-@case(name="frozen_graph_standardized", given=dict(kind="per_image_standardization"), layers=None, doubts=[], since=LAYERS)
+@case(
+    name="frozen_graph_standardized", given=dict(kind="per_image_standardization"), layers=None, doubts=[], since=LAYERS
+)
 @case(name="frozen_graph_standardized_by_hand", given=dict(kind="by hand"), layers=None, doubts=[], since=LAYERS)
 @case(name="frozen_graph_standardized_whole", given=dict(kind="whole"), layers=None, doubts=[], since=LAYERS)
 def frozen_graph_standardized(kind):
@@ -543,6 +549,3 @@ def served_estimator_true():
 def served_estimator():
     """An Estimator whose model_fn asks the mode."""
     return estimator(lambda mode: mode == tf.estimator.ModeKeys.TRAIN)
-
-
-assert VERSION and NEVER_RUN

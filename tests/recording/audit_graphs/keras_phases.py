@@ -10,14 +10,13 @@ except ImportError:
 from tests.recording.audit_graphs.cases import (
     ANOTHER_INPUT,
     DEAD,
-    IN_EVALUATION,
     NEVER_RUN,
     WRONG,
     WRONG_WARNING,
     built,
     case,
 )
-from tests.recording.audit_graphs.networks import VERSION, cross_entropy, minimize, sgd, vector_input
+from tests.recording.audit_graphs.networks import VERSION, cross_entropy, sgd
 
 KERAS = (1, 12)
 MOVING = r"moving_(mean|variance)(_\d)?:0$"
@@ -293,8 +292,10 @@ def alone(updates, training=None, image=False, evaluated=False):
         "layer": lambda: norm.updates,
         "for x": lambda: norm.get_updates_for(h),
         "collection": lambda: tf.get_collection(tf.GraphKeys.UPDATE_OPS),
-        "added": lambda: [tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, op) for op in norm.updates]
-        and tf.get_collection(tf.GraphKeys.UPDATE_OPS),
+        "added": lambda: (
+            [tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, op) for op in norm.updates]
+            and tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        ),
     }[updates]()
     ops = list(ops)
     evaluate = tower(False) if evaluated else None
@@ -315,7 +316,9 @@ def keraslayer(**options):
 
 
 @keras_case(NEVER_RUN, name="keraslayer_collection", given=dict(updates="collection"))
-@keras_case(NEVER_RUN, name="keraslayer_true_collection", given=dict(updates="collection", training=True, evaluated=True))
+@keras_case(
+    NEVER_RUN, name="keraslayer_true_collection", given=dict(updates="collection", training=True, evaluated=True)
+)
 @keras_case(NEVER_RUN, name="keraslayer_collection_image", given=dict(updates="collection", image=True))
 def keraslayer_not_run(**options):
     """A Keras layer by itself, and UPDATE_OPS, which are empty."""
@@ -365,6 +368,3 @@ def _fit(name, since=(1, 8), **given):
 def kerasfit(optimizer=None, **options):
     """Keras' own fit feeds the phase and runs the updates."""
     return fit(sgd() if optimizer == "tf" else optimizer, **options)
-
-
-assert VERSION and IN_EVALUATION and minimize and vector_input

@@ -2,14 +2,13 @@
 
 import tensorflow as tf
 
-from tests.recording.audit_graphs.by_hand import POP, r2rt_norm
+from tests.recording.audit_graphs.by_hand import r2rt_norm
 from tests.recording.audit_graphs.cases import IN_LOOP, NEVER_RUN, built, case
 from tests.recording.audit_graphs.networks import (
     contrib_norm,
     cross_entropy,
     dense,
     layers_norm,
-    minimize,
     phase,
     resource_variables,
     sgd,
@@ -187,7 +186,9 @@ def loop_beside():
         with tf.variable_scope("net", reuse=reuse):
             h = tf.nn.relu(contrib_norm(training)(dense(x, 5, "hidden"), "bn"))
             w = tf.get_variable("w", [5, 5], initializer=tf.random_normal_initializer(stddev=0.3))
-            h = tf.while_loop(lambda i, h: i < 3, lambda i, h: (i + 1, tf.tanh(tf.matmul(h, w))), [tf.constant(0), h])[1]
+            h = tf.while_loop(lambda i, h: i < 3, lambda i, h: (i + 1, tf.tanh(tf.matmul(h, w))), [tf.constant(0), h])[
+                1
+            ]
             return dense(h, 3, "logits")
 
     loss = cross_entropy(tower(True), y)
@@ -212,7 +213,9 @@ def loop_trains():
             h = tf.nn.relu(r2rt_norm(True)(dense(x, 4, "hidden"), "bn"))
             loss = cross_entropy(dense(h, 3, "logits"), y)
         variables = tf.trainable_variables()
-        with tf.control_dependencies([v.assign_sub(0.01 * g) for v, g in zip(variables, tf.gradients(loss, variables))]):
+        with tf.control_dependencies(
+            [v.assign_sub(0.01 * g) for v, g in zip(variables, tf.gradients(loss, variables))]
+        ):
             return i + 1
 
     with tf.variable_scope("net/bn"):
@@ -220,6 +223,3 @@ def loop_trains():
             tf.get_variable(name, [4], initializer=tf.constant_initializer(initial), trainable=name[:3] != "pop")
     steps = tf.while_loop(lambda i: i < 3, lambda i: (body(i),), [tf.constant(0)])
     return built(steps, statistics=None, train_op="while/Exit")
-
-
-assert POP and minimize

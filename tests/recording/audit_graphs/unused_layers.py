@@ -52,7 +52,9 @@ def network(x, norm, use, reuse=None, second=False):
             tf.nn.dropout(tf.nn.relu(result), 0.5)
             h = tf.nn.relu(h)
         elif use == "histogram":
-            (tf.summary.histogram if VERSION >= (1, 0) or hasattr(tf, "summary") else tf.histogram_summary)("bn", result)
+            (tf.summary.histogram if VERSION >= (1, 0) or hasattr(tf, "summary") else tf.histogram_summary)(
+                "bn", result
+            )
             h = tf.nn.relu(h)
         elif use == "shape":
             h = tf.nn.relu(h) + 0.0 * tf.cast(tf.shape(result)[0], tf.float32)
@@ -67,8 +69,9 @@ def network(x, norm, use, reuse=None, second=False):
         return dense(h, 3, "logits")
 
 
-def thrown_away(use, library="contrib", image=False, fed=False, tower=True, updates="control dependencies", second=False,
-                named=False, **options):  # fmt: skip
+def thrown_away(
+    use, library="contrib", image=False, fed=False, tower=True, updates="control dependencies", second=False, **options
+):  # fmt: skip
     x, y = (image_input if image else vector_input)()
     training = phase() if fed else True
     logits = network(x, norm_of(library, training, **options), use, second=second)
