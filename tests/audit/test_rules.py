@@ -7,7 +7,16 @@ op runs once, and when the evaluation runs.
 import pytest
 
 from bn_graph.audit import audit_graph
-from tests.audit.cases import no_layers, other_spellings, update_ops, variables, wrong_statistics
+from tests.audit.cases import (
+    accumulation,
+    copies,
+    no_layers,
+    other_spellings,
+    thrown_away,
+    update_ops,
+    variables,
+    wrong_statistics,
+)
 from tests.audit.cases.case import BOTH
 from tests.audit.cases.update_ops import by_hand
 from tests.audit.findings import IN_EVALUATION, NEVER_RUN, NO_UPDATES, audit, kinds
@@ -19,6 +28,9 @@ ALL = [
     *variables.CASES,
     *no_layers.CASES,
     *other_spellings.CASES,
+    *copies.CASES,
+    *accumulation.CASES,
+    *thrown_away.CASES,
 ]
 assert len({case.name for case in ALL}) == len(ALL)
 
@@ -33,6 +45,8 @@ def test_a_rule_and_its_near_identical_opposite(case):
     report = audit(built)
     found = kinds(report)
     assert case.expected <= found <= case.expected | set(case.optional), str(report)
+    if case.doubts is not None:
+        assert {one.rule for one in report.undecided} == case.doubts, str(report)
     if case.layer is not None:
         accepted = (case.layer,) if isinstance(case.layer, str) else case.layer
         for finding in report.findings:
