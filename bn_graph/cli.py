@@ -1,9 +1,11 @@
 """What the commands in scripts/ share: one clear line for a user's mistake, no noise from TensorFlow."""
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import importlib
+import importlib.util
 import io
 import os
 import signal
@@ -156,7 +158,8 @@ def import_tensorflow():
     with tempfile.TemporaryFile() as printed:
         os.dup2(printed.fileno(), 2)
         try:
-            tf = importlib.import_module("bn_graph.tf1").tf  # here, so that --help and mistakes need not wait for it
+            with _without_keras():  # imported here, so that --help and mistakes need not wait for it
+                tf = importlib.import_module("bn_graph.tf1").tf
         except Exception:
             printed.seek(0)
             os.write(stderr, printed.read())
@@ -165,6 +168,23 @@ def import_tensorflow():
             os.dup2(stderr, 2)
             os.close(stderr)
     tf.logging.set_verbosity(tf.logging.ERROR)
+
+
+@contextlib.contextmanager
+def _without_keras():
+    """Lets TensorFlow be imported without Keras 3, which takes nearly half of the time and which no run needs.
+
+    TensorFlow imports Keras at once, and with it scikit-learn and matplotlib, but for the older Keras that a program
+    may ask for by this variable. That is imported when it is used. Where it is installed, everything stays as it is.
+    """
+    asked = os.environ.get("TF_USE_LEGACY_KERAS")
+    if asked is None and importlib.util.find_spec("tf_keras") is None:
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    try:
+        yield
+    finally:
+        if asked is None:
+            os.environ.pop("TF_USE_LEGACY_KERAS", None)
 
 
 def check_folder(path):

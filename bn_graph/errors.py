@@ -20,3 +20,9 @@ def check_type(function: str, argument: str, value, expected: type) -> None:
     """Raises TypeError where an argument of a function is of another type, as where two were exchanged."""
     if not isinstance(value, expected):
         raise TypeError(f"{function}: {argument}: expected a {expected.__name__}, found a {type(value).__name__}")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error of another library says, or else the name of its type."""
+    line = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return line if len(line) <= 200 else f"{line[:200]} ..."  # zipfile quotes whole damaged headers

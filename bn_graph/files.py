@@ -1,12 +1,17 @@
 """Files that the user named."""
 
+import contextlib
+import fcntl
 import glob
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
 
 from bn_graph.errors import InputError
+
+_TEMPORARY = ".bn_graph.temporary."  # the prefix of folders in which something is written until it is whole
 
 
 def check_exists(path, suffixes=("",), what="No such file or directory"):
@@ -58,24 +63,95 @@ def check_utf8(path):
         raise InputError(f"{path}: cannot be written: TensorFlow takes only names in UTF-8") from None
 
 
-def write_whole(path, content):
-    """Writes the bytes `content` to the file `path`, replacing it, whole or not at all. Raises OSError, which names it.
+def read_whole(path, largest: int) -> bytes:
+    """The bytes of the file `path`. Raises `InputError`, also where it has more than `largest` of them."""
+    with open_file(path) as file:
+        try:
+            content = file.read(largest + 1)  # a sparse file may claim terabytes
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from None
+        if len(content) > largest:
+            size = os.fstat(file.fileno()).st_size
+            raise InputError(f"{path}: expected at most {largest} bytes, found {size}")
+    return content
 
-    Where `path` is a link, what it leads to is written, as everywhere.
+
+def write_whole(path, content: bytes) -> None:
+    """Writes the file `path`, replacing it, whole or not at all. When it returns, the bytes are on the disk.
+
+    Where `path` is a link, what it leads to is written, as everywhere. A file that is replaced keeps its mode.
+
+    Raises OSError, which names `path`.
     """
     place = Path(os.path.realpath(path))
     try:
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".bn_graph.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, place)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o666 & ~_umask()
+        with temporary_beside(place) as folder:
+            file = folder / "file"
+            file.write_bytes(content)
+            file.chmod(mode)
+            sync(file)
+            file.replace(place)
+            sync(place.parent)
     except OSError as error:  # a full disk names no file, and the others the temporary one
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextlib.contextmanager
+def temporary_beside(place: Path):
+    """A new folder beside the file or folder `place`, to write in and then to rename from. In the end it is removed.
+
+    Those that a killed process has left are removed, too. Raises OSError.
+    """
+    for left in place.parent.glob(f"{_TEMPORARY}*"):
+        _remove_if_left(left)
+    folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=_TEMPORARY))
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # the kernel takes it away from a process that is gone
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _remove_if_left(folder):
+    """Removes a temporary folder whose process is gone."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # no folder, and so not ours
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # somebody is writing in it
+        pass
+    finally:
+        os.close(handle)
+
+
+def make_folder(path) -> None:
+    """Makes the folder `path` and those above it, where they are not there. They are on the disk. Raises OSError."""
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync(folder.parent)
+
+
+def sync(path) -> None:
+    """Returns when the file or folder `path` is on the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder) -> None:
+    """Returns when all files and folders in `folder`, and it itself, are on the disk. Raises OSError."""
+    for path in (*Path(folder).rglob("*"), folder):
+        sync(path)
 
 
 def _umask():

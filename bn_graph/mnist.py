@@ -1,8 +1,7 @@
-"""The 70 000 digits: where they come from, their order, and how the tutorial splits them.
+"""The 70 000 digits: where they come from, their order, how the tutorial splits them, and its batches.
 
-numpy and scikit-learn only; psutil says how much memory is free. Every source gives the digits in the order of mldata's
-'MNIST original', the file that the tutorial downloaded and that is gone: LeCun's 60 000 sorted by digit, then his
-10 000 sorted by digit.
+Every source gives the digits in the order of mldata's 'MNIST original', the file that the tutorial downloaded and that
+is gone: LeCun's 60 000 sorted by digit, then his 10 000 sorted by digit.
 """
 
 import hashlib
@@ -12,65 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bn_graph.config import NUM_CLASSES, NUM_FEATURES, SPLITS
+from bn_graph import scikit_learn_0_18
+from bn_graph.config import NUM_CLASSES, SPLITS
 from bn_graph.errors import InputError
 from bn_graph.files import open_file
-from bn_graph.formats.idx import _idx_folder
-from bn_graph.formats.matlab import _mat
-from bn_graph.formats.npz import _npz
-from bn_graph.formats.openml import _openml
+from bn_graph.formats.idx import read_idx_folder
+from bn_graph.formats.matlab import read_mat
+from bn_graph.formats.npz import read_npz
+from bn_graph.formats.openml import fetch_openml
+from bn_graph.lazy_rows import LazyRows
 
-_DATA = Path(__file__).parent / "data"
-_EMBEDDED = _DATA / "mnist.npz"
+_EMBEDDED = Path(__file__).parent / "data" / "mnist.npz"
 _EMBEDDED_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
 _ROWS_AT_ONCE = 10_000  # read from images that memory need not hold
-
-
-class LazyRows:
-    """LazyRows of images, to be read like an ndarray [rows, 784]. They are gathered when they are asked for.
-
-    An index of any kind that numpy knows gives an ndarray; np.asarray gives them all. Until then nothing is copied, so
-    that the float32 images of a training set, four times its pixels, are never in memory together.
-
-    Args:
-        images: uint8 [any, 784], or `LazyRows`; or a list of uint8 arrays that count as one behind the other.
-        rows: int64 [rows], which of them these are, in this order.
-        dtype: what the pixels, 0 to 255, are given out as.
-    """
-
-    def __init__(self, images, rows, dtype):
-        if isinstance(images, LazyRows):
-            images, rows = images._parts, images._rows[rows]
-        self._parts = images if isinstance(images, list) else [images]
-        self._rows = rows
-        self.dtype = np.dtype(dtype)
-        self.shape = (len(rows), NUM_FEATURES)
-
-    def __len__(self):
-        return len(self._rows)
-
-    def __getitem__(self, index):
-        if isinstance(index, tuple):
-            return self[index[0]][(..., *index[1:])]
-        return self.pixels(index).astype(self.dtype, copy=False)
-
-    def __array__(self, dtype=None, copy=None):
-        return self[:].astype(dtype or self.dtype, copy=False)
-
-    def pixels(self, index=slice(None)):
-        """The same as uint8."""
-        asked = self._rows[index]
-        rows = np.ravel(asked)
-        if len(self._parts) == 1:
-            pixels = self._parts[0][rows]
-        else:
-            pixels = np.empty((len(rows), NUM_FEATURES), np.uint8)
-            start = 0
-            for part in self._parts:
-                here = (rows >= start) & (rows < start + len(part))
-                pixels[here] = part[rows[here] - start]
-                start += len(part)
-        return pixels.reshape(*np.shape(asked), NUM_FEATURES)
 
 
 class Mnist(NamedTuple):
@@ -99,20 +52,19 @@ class Splits(NamedTuple):
     split: str  # stratified or original
     source: str  # of the digits, as in `Mnist`
 
-    def sha256(self):
+    def sha256(self) -> str:
         """The SHA-256 of all images and labels in their order, in hexadecimal: whether two runs have the same data."""
         digest = hashlib.sha256()
         for values in (self.train_X, self.train_y, self.valid_X, self.valid_y, self.test_X, self.test_y):
             digest.update(str(values.shape).encode())
             for start in range(0, len(values), _ROWS_AT_ONCE):
-                some = slice(start, start + _ROWS_AT_ONCE)
-                digest.update(
-                    np.ascontiguousarray(values.pixels(some) if isinstance(values, LazyRows) else values[some])
-                )
+                index = slice(start, start + _ROWS_AT_ONCE)
+                rows = values.pixels(index) if isinstance(values, LazyRows) else values[index]
+                digest.update(np.ascontiguousarray(rows))
         return digest.hexdigest()
 
 
-def load_mnist(source="embedded"):
+def load_mnist(source="embedded") -> Mnist:
     """The digits from `source`, as an `Mnist`: data uint8 [70000, 784], target float64 [70000].
 
     source:
@@ -127,21 +79,19 @@ def load_mnist(source="embedded"):
     Raises `InputError`, which names the file and what is wrong with it. Nothing is ever unpickled.
     """
     if source == "embedded":
-        with open_file(_EMBEDDED) as file:
-            if hashlib.sha256(file.read()).hexdigest() != _EMBEDDED_SHA256:
-                raise InputError(f"{_EMBEDDED}: damaged: its SHA-256 is not {_EMBEDDED_SHA256}; install bn_graph again")
-        data, target = _in_original_order(*_npz(_EMBEDDED))
+        _check_embedded()
+        data, target = _in_original_order(*read_npz(_EMBEDDED))
     elif source == "openml":
-        data, target = _in_original_order(*_openml())
+        data, target = _in_original_order(*fetch_openml())
     else:
         path = Path(source)
-        # Unlike pathlib, os.path answers no, instead of raising, where a name is too long or a folder is closed to us.
+        # Unlike pathlib's, os.path.isdir is false where a name is too long or a folder is closed to us.
         if os.path.isdir(path):
-            data, target = _in_original_order(*_idx_folder(path))
+            data, target = _in_original_order(*read_idx_folder(path))
         elif path.suffix == ".npz":
-            data, target = _in_original_order(*_npz(path))
+            data, target = _in_original_order(*read_npz(path))
         elif path.suffix == ".mat":
-            data, target = _mat(path)
+            data, target = read_mat(path)
         elif os.path.exists(path):
             raise InputError(f"{path}: expected a folder of IDX files, an .npz file or a .mat file")
         else:
@@ -151,13 +101,28 @@ def load_mnist(source="embedded"):
     return Mnist(data, target, str(source))
 
 
-def split(mnist, how="stratified", valid_size=10000, test_size=10000):
+def _check_embedded():
+    with open_file(_EMBEDDED) as file:
+        if hashlib.sha256(file.read()).hexdigest() != _EMBEDDED_SHA256:
+            raise InputError(f"{_EMBEDDED}: damaged: its SHA-256 is not {_EMBEDDED_SHA256}; install bn_graph again")
+
+
+def _in_original_order(train_images, train_labels, test_images, test_labels):
+    """Images and labels in the order of 'MNIST original'. Images that are memory maps are left where they are."""
+    train, test = np.argsort(train_labels, kind="stable"), np.argsort(test_labels, kind="stable")
+    data = LazyRows([train_images, test_images], np.concatenate([train, len(train) + test]), np.uint8)
+    if not (isinstance(train_images, np.memmap) or isinstance(test_images, np.memmap)):
+        data = np.asarray(data)
+    return data, np.concatenate([train_labels[train], test_labels[test]])
+
+
+def split(mnist: Mnist, how="stratified", valid_size=10000, test_size=10000) -> Splits:
     """The tutorial's training, validation and test set, as `Splits`.
 
     how:
         'stratified': the tutorial's two calls of `train_test_split` on today's scikit-learn. The sets are disjoint.
         'original': index for index what scikit-learn 0.18.1 drew for the tutorial. It took the one-hot labels of the
-            second call for one flat vector, so training and test set share rows, and rows occur more than once.
+            second call for one flat vector. So training and test set share rows, and rows occur more than once.
 
     Raises `InputError` where there are too few rows, or too few of a class, to split.
     """
@@ -170,7 +135,7 @@ def split(mnist, how="stratified", valid_size=10000, test_size=10000):
             f"{mnist.source}: has {len(target)} rows; {held_out} for validation and test leave too few to train on"
         )
     one_hot = (np.arange(NUM_CLASSES) == target[:, None]).astype(np.float32)
-    draw = _stratified if how == "stratified" else _scikit_learn_0_18_1
+    draw = _draw_rows if how == "stratified" else scikit_learn_0_18.draw_rows
     try:
         rest, valid_rows = draw(target, valid_size, random_state=102)
         train_rows, test_rows = draw(one_hot[rest], test_size, random_state=325)
@@ -192,7 +157,23 @@ def split(mnist, how="stratified", valid_size=10000, test_size=10000):
     )
 
 
-def data_lines(mnist, splits):
+def _draw_rows(labels, test_size, random_state):
+    """What `scikit_learn_0_18.draw_rows` returns, as today's scikit-learn draws it."""
+    from sklearn.model_selection import train_test_split  # here: importing it takes a second, which --help can spare
+
+    digits = labels.argmax(axis=1) if labels.ndim == 2 else labels.astype(int)
+    (rare,) = np.where(np.bincount(digits) == 1)
+    if rare.size:
+        raise ValueError(f"of digit {rare[0]} there is only 1 member to divide")
+    if labels.ndim == 2:
+        # scikit-learn takes a row of the one-hot matrix for one label. It sorts the rows as text, where digit 9 comes
+        # first. 9 - digit sorts alike, and spares it 60 000 strings.
+        labels = NUM_CLASSES - 1 - digits
+    rows = np.arange(len(labels))
+    return train_test_split(rows, test_size=test_size, random_state=random_state, stratify=labels)
+
+
+def data_lines(mnist: Mnist, splits: Splits):
     """The lines that the tutorial prints about its data, before it builds the graph."""
     rows = len(mnist.target)
     yield f"MNIST data, X shape\t{mnist.data.shape}"
@@ -208,78 +189,12 @@ def data_lines(mnist, splits):
     yield f"Testing set:\t{splits.test_X.shape} \t{splits.test_y.shape}"
 
 
-# The two ways to draw. Both return row numbers: those that stay, and the `test_size` that are taken out.
-
-
-def _stratified(labels, test_size, random_state):
-    from sklearn.model_selection import train_test_split
-
-    digits = labels.argmax(axis=1) if labels.ndim == 2 else labels.astype(int)
-    (rare,) = np.where(np.bincount(digits) == 1)
-    if rare.size:
-        raise ValueError(f"of digit {rare[0]} there is only 1 member to divide")
-    if labels.ndim == 2:
-        # scikit-learn takes a row of the one-hot matrix for one label and sorts the rows as text, so that digit 9
-        # comes first. 9 - digit sorts alike, and spares it 60 000 strings.
-        labels = NUM_CLASSES - 1 - digits
-    rows = np.arange(len(labels))
-    return train_test_split(rows, test_size=test_size, random_state=random_state, stratify=labels)
-
-
-def _scikit_learn_0_18_1(labels, test_size, random_state):
-    """StratifiedShuffleSplit as release 0.18.1 had it, where labels of two dimensions were read as one flat vector."""
-    rng = np.random.RandomState(random_state)
-    classes, class_counts = np.unique(labels, return_counts=True)
-    train_size = len(labels) - test_size
-    if class_counts.min() < 2:
-        raise ValueError("a class has only 1 member")
-    if min(train_size, test_size) < len(classes):
-        raise ValueError(f"{min(train_size, test_size)} rows are fewer than the {len(classes)} classes")
-    train_counts = _approximate_mode(class_counts, train_size, rng)
-    test_counts = _approximate_mode(class_counts - train_counts, test_size, rng)
-    train, test = [], []
-    for label, count, n_train, n_test in zip(classes, class_counts, train_counts, test_counts, strict=True):
-        permutation = rng.permutation(count)
-        rows = np.where(labels == label)[0][permutation]  # of a one-hot matrix: each row nine times, or once
-        train.append(rows[:n_train])
-        test.append(rows[n_train : n_train + n_test])
-    return rng.permutation(np.concatenate(train)), rng.permutation(np.concatenate(test))
-
-
-def _approximate_mode(class_counts, n_draws, rng):
-    """How many of each class to draw: their share, rounded down, and the largest remainders once more."""
-    # 0.18.1 multiplies before it divides. Later releases divide first; that rounds otherwise, and the remainders of
-    # equal classes then tie or do not tie.
-    continuous = n_draws * class_counts / class_counts.sum()
-    floored = np.floor(continuous)
-    remainder = continuous - floored
-    missing = int(n_draws - floored.sum())
-    for value in np.unique(remainder)[::-1]:
-        if missing == 0:
-            break
-        (tied,) = np.where(remainder == value)
-        chosen = rng.choice(tied, size=min(len(tied), missing), replace=False)
-        floored[chosen] += 1
-        missing -= len(chosen)
-    return floored.astype(int)
-
-
-# The sources. Each gives (images, labels) of the training part, then of the test part.
-
-
-def _in_original_order(train_images, train_labels, test_images, test_labels):
-    train, test = np.argsort(train_labels, kind="stable"), np.argsort(test_labels, kind="stable")
-    data = LazyRows([train_images, test_images], np.concatenate([train, len(train) + test]), np.uint8)
-    held = not (isinstance(train_images, np.memmap) or isinstance(test_images, np.memmap))
-    return np.asarray(data) if held else data, np.concatenate([train_labels[train], test_labels[test]])
-
-
-def batch_offset(step, batch_size, num_rows):
-    """The first row of the batch of `step`, a number or an array of them."""
-    return (step * batch_size) % (num_rows - batch_size)
-
-
-def batch(splits, step, size):
-    """The tutorial's batch: images and one-hot labels."""
+def batch(splits: Splits, step: int, size: int):
+    """The batch of a step: images float32 [size, 784] and one-hot labels float32 [size, 10]."""
     offset = batch_offset(step, size, len(splits.train_y))
     return splits.train_X[offset : offset + size], splits.train_y[offset : offset + size]
+
+
+def batch_offset(step, batch_size: int, num_rows: int):
+    """The first row of the batch of `step`, a number or an array of them."""
+    return (step * batch_size) % (num_rows - batch_size)

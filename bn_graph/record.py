@@ -9,8 +9,9 @@ import sys
 
 from bn_graph.config import TutorialConfig
 from bn_graph.errors import InputError
-from bn_graph.files import open_file, write_whole
+from bn_graph.files import read_whole, write_whole
 
+LARGEST = 2**28  # bytes of a record, which are some five million steps
 _PACKAGES = ("tensorflow", "tf-slim", "numpy", "scikit-learn")
 
 # How the editions print the validation accuracy and the test accuracy, in per cent.
@@ -96,7 +97,7 @@ class TrainingRecord:
         config = self.config
         tested = "not tested" if self.test_accuracy is None else f"test accuracy {self.test_accuracy:.2%}"
         return (
-            f"<TrainingRecord {config.edition}, updates {config.updates}, split {self.split}, seed {config.seed}: "
+            f"<TrainingRecord {config.edition}, {config.batch_norm_words()}, split {self.split}, seed {config.seed}: "
             f"{self.num_steps} of {config.steps} steps, {tested}>"
         )
 
@@ -106,10 +107,22 @@ class TrainingRecord:
 
     def to_object(self) -> dict:
         """What `to_json` writes, as a dict."""
+        return self._object(self._measured())
+
+    def without_lists(self) -> dict:
+        """What `to_object` gives, but for the lists that grow with the run."""
+        return self._object(name for name, kind in self._measured().items() if kind is not list)
+
+    def part(self, steps: int, validations: int) -> dict:
+        """The lists from a number of steps and of validations on, as `to_object` gives them."""
+        first = dict.fromkeys(("train_loss", "train_accuracy"), steps)
+        lists = [name for name, kind in self._measured().items() if kind is list]
+        return {name: _finite_or_none(getattr(self, name)[first.get(name, validations) :]) for name in lists}
+
+    def _object(self, measured):
         config = dataclasses.asdict(self.config)
         config["initial_learning_rate"] = config.pop("learning_rate")
-        measured = {name: _finite_or_none(getattr(self, name)) for name in self._measured()}
-        return {**config, **measured}
+        return {**config, **{name: _finite_or_none(getattr(self, name)) for name in measured}}
 
     @classmethod
     def _measured(cls):
@@ -133,6 +146,7 @@ class TrainingRecord:
         """The record of what `to_object` gave. Raises `InputError` where it is something else."""
         if isinstance(content, dict):
             content.setdefault("engine", "session")  # records of before there were two
+            content.setdefault("batch_norm", True)  # records of before it could be switched off
         settings = [field.name for field in dataclasses.fields(TutorialConfig)]
         settings[settings.index("learning_rate")] = "initial_learning_rate"
         for key in (*settings, *cls._measured()):
@@ -157,10 +171,7 @@ class TrainingRecord:
     def load(cls, path) -> "TrainingRecord":
         """The record in the file `path`. Raises `InputError` where it cannot be read or is not a record."""
         try:
-            with open_file(path) as file:
-                return cls.from_json(file.read().decode(), str(path))
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from None
+            return cls.from_json(read_whole(path, LARGEST).decode(), str(path))
         except UnicodeDecodeError:
             raise InputError(f"{path}: not JSON (not UTF-8 text)") from None
 

@@ -24,15 +24,15 @@ option("--force", **FORCE)
 
 
 def command(arguments):
-    from bn_graph.comparison.report import FILES, lines, write_comparison
+    from bn_graph.comparison.report import FILES, summary_lines, write_comparison
 
     if not 2 <= arguments.seeds <= LARGEST_SEED:
         raise InputError(f"--seeds must be a whole number from 2 to {LARGEST_SEED}, found {arguments.seeds}")
     folder = Path(arguments.out)
     check_folder(folder)
     if folder.exists():
-        for name, ours in FILES.items():
-            check_output(folder / name, Path(name).suffix, ours, arguments.force)
+        for name, written_by_us in FILES.items():
+            check_output(folder / name, Path(name).suffix, written_by_us, arguments.force)
 
     from tqdm import tqdm
 
@@ -44,7 +44,7 @@ def command(arguments):
 
     with tqdm(unit="step", leave=False, disable=None) as bar:
         comparison = compare(mnist, arguments.edition, arguments.seeds, bar)
-    for line in lines(comparison):
+    for line in summary_lines(comparison):
         print(line)
     try:
         write_comparison(comparison, folder)

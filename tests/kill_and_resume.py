@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from bn_graph.cli import Parser, import_tensorflow, run
-from bn_graph.config import ENGINES, check_whole
+from bn_graph.config import EXACT_ENGINES, check_whole
 from tests.paths import ROOT
 
 parser = Parser(
@@ -57,7 +57,7 @@ def command(arguments):
             path = Path(folder, str(kill))
             killed, delay = killed_run(path, arguments.steps, moment, seconds, draw)
             found = max((int(step.name[5:]) for step in path.glob("checkpoints/step-*")), default=None)
-            resumed = Run(path, arguments.steps, draw.choice(ENGINES))
+            resumed = Run(path, arguments.steps, draw.choice(EXACT_ENGINES))
             if resumed.wait() != 0:
                 return resumed.complain("the resumed run failed")
             from_where = "nothing was saved" if found is None else f"{found} steps were saved"
@@ -77,7 +77,7 @@ def killed_run(path, steps, moment, seconds, draw):
     for _ in range(100):  # some are done with it before
         occasions = {"a save": steps // SAVE_EVERY, "a validation": -(-steps // VALIDATE_EVERY)}.get(moment, 1)
         delay = draw.uniform(0, MOMENTS[moment] or seconds)
-        killed = Run(path, steps, draw.choice(ENGINES), moment, draw.randrange(occasions))
+        killed = Run(path, steps, draw.choice(EXACT_ENGINES), moment, draw.randrange(occasions))
         killed.kill_after(delay)
         if killed.wait() == -signal.SIGKILL:
             return killed, delay
@@ -152,10 +152,10 @@ def _watch(moment, occasion, tell):
 def _told(method, occasion, tell):
     calls = itertools.count()
 
-    def watched(*arguments):
+    def watched(*arguments, **options):
         if next(calls) == occasion:
             tell()
-        return method(*arguments)
+        return method(*arguments, **options)
 
     return watched
 

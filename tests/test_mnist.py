@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as st_numpy
 from scipy.io import savemat
 from sklearn.model_selection import train_test_split
 
-from bn_graph.config import ENGINES
+from bn_graph.config import EXACT_ENGINES
 from bn_graph.errors import InputError
 from bn_graph.mnist import LazyRows, Mnist, data_lines, load_mnist, split
 from tests.formats.digit_files import (
@@ -112,7 +112,7 @@ def test_they_are_split_and_trained_on_as_if_they_were_held(monkeypatch, too_man
 
     def losses():
         splits = split(load_mnist(folder), valid_size=50, test_size=50)
-        return [train(build_graph(config, splits), splits, engine=engine).train_loss for engine in ENGINES]
+        return [train(build_graph(config, splits), splits, engine=engine).train_loss for engine in EXACT_ENGINES]
 
     held = losses()
     monkeypatch.setattr("bn_graph.memory.free_memory", lambda: 150_000)

@@ -100,6 +100,8 @@ def audit_of(source, train_op=None, loss=None, num_steps=None, also_run=None, re
         assignments=assignments,
         updates=updates,
         collections=collections,
+        foreign={key for key, names in source.collections.items() if not graph.number.keys() >= set(names)},
+        producer=source.graph_def.versions.producer if source.graph_def is not None else 0,
         trainable=trainable,
         step=step,
         savers=savers,

@@ -1,1 +1,1 @@
-"""The tutorial on TensorFlow's distributed runtime of 2016."""
+"""The tutorial on several machines: TensorFlow's distributed runtime of 2016, on today's TensorFlow."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A replica: the tutorial's graph with its variables on the parameter servers, the session that trains it, its loop."""
 
 import contextlib
 import dataclasses
@@ -7,40 +7,69 @@ import json
 
 import numpy as np
 
-from bn_graph.cluster.watchdog import LOOK_EVERY
-from bn_graph.config import LARGEST_SEED
+from bn_graph.cluster.tf_config import Cluster
+from bn_graph.cluster.watchdog import POLL_SECONDS, Watchdog
+from bn_graph.config import LARGEST_SEED, TutorialConfig
 from bn_graph.graph import build_graph
+from bn_graph.mnist import Splits
 from bn_graph.tf1 import make_callable, tf
 from bn_graph.training import SessionLoop
 
 
-def _session_config(cluster):
-    # Without a filter, a session waits for every task of the cluster.
+@dataclasses.dataclass(frozen=True)
+class TaskContext:
+    """What a process that trains has in every run that it takes part in."""
+
+    cluster: Cluster
+    config: TutorialConfig
+    splits: Splits
+    sync: bool  # whether the replicas make each step together
+    target: str  # of the process's own server, for sessions
+    watchdog: Watchdog
+
+    def shared_settings(self) -> dict:
+        """What must be the same in all replicas, for JSON."""
+        settings = dataclasses.asdict(self.config)
+        del settings["seed"]
+        return settings | {"split": self.splits.split, "sync": self.sync, "training rows": len(self.splits.train_X)}
+
+
+def session_config(cluster: Cluster):
+    """The ConfigProto of a session that talks to the parameter servers and to its own process.
+
+    Without a filter, a session waits for every task of the cluster.
+    """
     return tf.ConfigProto(device_filters=["/job:ps", cluster.me.device])
 
 
-def _goodbyes(ps):
-    """The queue at a parameter server into which each replica puts its number when it has done its part."""
-    with tf.device(ps.device), tf.container("goodbye"):  # a container of its own, so that no beginning anew empties it
-        return tf.FIFOQueue(-1, tf.int32, shapes=[()], shared_name="goodbye")
+def done_queue(ps):
+    """The queue at the parameter server `ps` into which each replica puts its number when it has done its part."""
+    # It has a container of its own, which is not emptied where the chief begins a run anew.
+    with tf.device(ps.device), tf.container("done"):
+        return tf.FIFOQueue(-1, tf.int32, shapes=[()], shared_name="done")
 
 
-class _Board:
-    """A string at the first parameter server: what the chief says of the run that the replicas are to join."""
+class Board:
+    """A string at the first parameter server: what the chief says of the run that the replicas are to join.
 
-    def __init__(self, cluster, target):
+    target: of a server of the cluster.
+    """
+
+    def __init__(self, cluster: Cluster, target: str):
         self._cluster, self._target = cluster, target
 
     @staticmethod
-    def variable(cluster):
+    def variable(cluster: Cluster):
+        """The variable of the string, in the default graph."""
         with tf.device(cluster.ps[0].device), tf.container("board"):
             return tf.Variable("", collections=[], name="board")
 
     def session(self, graph):
-        return tf.Session(self._target, graph=graph, config=_session_config(self._cluster))
+        """A `tf.Session` of a graph with that variable."""
+        return tf.Session(self._target, graph=graph, config=session_config(self._cluster))
 
-    def read(self):
-        """What is said there, a dict; empty where nothing is."""
+    def read(self) -> dict:
+        """What the chief says there: the name of its run and its settings. It is empty where there is nothing."""
         with tf.Graph().as_default() as graph:
             variable = self.variable(self._cluster)
         with self.session(graph) as session:
@@ -50,57 +79,65 @@ class _Board:
                 return {}
 
 
-class _Replica:
+class Replica:
     """The graph of a replica, and the session that trains it.
 
-    Everything that the parameter servers keep for it is in a container of this run's own. So what is left of an earlier
-    run, gradients that nobody has added up or a worker that has not noticed yet, cannot get into this one.
+    Everything that the parameter servers have for it is in a container of this run's own. So nothing that is left of an
+    earlier run can get into this one, be it gradients that nobody has added up or a worker that has not noticed yet.
+
+    Args:
+        context: `TaskContext`.
+        run: the name of the run.
+
+    Fields:
+        number: which of the `count` replicas it is, 0 for the chief.
+        tutorial: its `TutorialGraph`.
+        global_step_after: int32 tensor, the global step when the train op is done.
+        report_done: the op that tells all parameter servers that this replica has done its part.
+        training_sessions: the context that closes the sessions of `training_session`.
     """
 
-    def __init__(self, cluster, config, splits, sync, target, watch, run):
+    def __init__(self, context: TaskContext, run: str):
+        cluster = context.cluster
         self.number, self.count, self.is_chief = cluster.replica, len(cluster.replicas), cluster.replica == 0
-        self.sync, self.watch = sync, watch
-        self._cluster, self._target, self._run = cluster, target, run
+        self.sync, self.watchdog = context.sync, context.watchdog
+        self._cluster, self._target, self._run = cluster, context.target, run
         self.training_sessions = contextlib.ExitStack()
         self._device = tf.train.replica_device_setter(
             worker_device=cluster.me.device, cluster=tf.train.ClusterSpec(cluster.jobs)
         )
-        built = config
-        if config.seed is not None:  # so that no two replicas draw the same masks
-            built = dataclasses.replace(config, seed=(config.seed + self.number) % (LARGEST_SEED + 1))
-        if sync and (config.updates == "control_dependencies" or not self.is_chief):
-            # What the train op depends on, SyncReplicasOptimizer would wait for where it adds up gradients, in a thread
-            # that has no batch.
-            built = dataclasses.replace(built, updates="collected")
-        tutorial = build_graph(built, splits, self._placed, self._synchronous if sync else None)
-        with tutorial.graph.as_default(), self._placed():
-            beside = sync and self.is_chief and config.updates == "control_dependencies"
-            train_op = tf.group(tutorial.train_op, *(tf.get_collection(tf.GraphKeys.UPDATE_OPS) if beside else []))
+        wrap_optimizer = self._wrap_optimizer if self.sync else None
+        tutorial = build_graph(self._own_config(context.config), context.splits, self._device_scope, wrap_optimizer)
+        with tutorial.graph.as_default(), self._device_scope():
+            # The chief runs the update ops beside its train op; see `_own_config`.
+            beside = self.sync and self.is_chief and context.config.updates == "control_dependencies"
+            updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS) if beside else []
+            train_op = tf.group(tutorial.train_op, *updates)
             with tf.control_dependencies([train_op]):
                 self.global_step_after = tutorial.global_step.read_value()
-            self._board = _Board.variable(cluster)
-            self._announce = self._board.assign(json.dumps({"run": run, **_settings(config, splits, sync)}))
-            self.goodbye = tf.group(*(_goodbyes(ps).enqueue(self.number) for ps in cluster.ps))
-        config = dataclasses.replace(config, seed=tutorial.config.seed)
+            self._board = Board.variable(cluster)
+            self._announce = self._board.assign(json.dumps({"run": run, **context.shared_settings()}))
+            self.report_done = tf.group(*(done_queue(ps).enqueue(self.number) for ps in cluster.ps))
+        config = dataclasses.replace(context.config, seed=tutorial.config.seed)
         self.tutorial = dataclasses.replace(tutorial, config=config, train_op=train_op)
 
-    def clear(self, runs):
-        """The op that frees what these runs have left, so that whoever is still in one notices."""
+    def clear(self, runs) -> list:
+        """The ops that free what these runs have left, so that whoever is still in one notices."""
         with self.tutorial.graph.as_default():
-            clear = [self._board.assign("")]
+            ops = [self._board.assign("")]
             for run, variable in itertools.product(runs, self.tutorial.variables.values()):
                 with tf.device(variable.device), tf.container(run):
-                    same = tf.raw_ops.VarHandleOp(
+                    handle = tf.raw_ops.VarHandleOp(
                         dtype=variable.dtype.base_dtype, shape=variable.shape, shared_name=variable.op.name
                     )
-                    clear.append(tf.raw_ops.DestroyResourceOp(resource=same, ignore_lookup_error=True))
+                    ops.append(tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=True))
             for run in runs if self.sync else ():
                 tokens = self._optimizer.get_chief_queue_runner().queue
                 with tf.device(tokens.queue_ref.device), tf.container(run):
                     name = tokens.queue_ref.op.get_attr("shared_name")
-                    same = tf.FIFOQueue(-1, tokens.dtypes, tokens.shapes, shared_name=name)
-                    clear.append(same.close(cancel_pending_enqueues=True))
-        return clear
+                    queue = tf.FIFOQueue(-1, tokens.dtypes, tokens.shapes, shared_name=name)
+                    ops.append(queue.close(cancel_pending_enqueues=True))
+        return ops
 
     def begin(self):
         """Lets the other replicas join, when all variables have their values. Returns the chief's training session."""
@@ -121,19 +158,29 @@ class _Replica:
                 is_chief=self.is_chief,
                 scaffold=tf.train.Scaffold(init_op=tf.no_op()),
                 hooks=hooks,
-                config=_session_config(self._cluster),
-                max_wait_secs=LOOK_EVERY,  # the chief was waited for before, and not for half a minute at a time
+                config=session_config(self._cluster),
+                max_wait_secs=POLL_SECONDS,  # the chief was waited for before, and not for half a minute at a time
             ).run_step_fn(lambda step_context: step_context.session)
-        # And not the MonitoredSession, which would first wait for the thread that waits for gradients.
+        # The MonitoredSession is not closed: it would first wait for the thread that waits for gradients.
         self.training_sessions.callback(_close, session)
         return session
 
+    def _own_config(self, config):
+        """The settings with which this replica's graph is built."""
+        if config.seed is not None:  # so that no two replicas draw the same masks
+            config = dataclasses.replace(config, seed=(config.seed + self.number) % (LARGEST_SEED + 1))
+        if config.batch_norm and self.sync and (config.updates == "control_dependencies" or not self.is_chief):
+            # What the train op depends on, SyncReplicasOptimizer would wait for where it adds up gradients, in a thread
+            # that has no batch.
+            config = dataclasses.replace(config, updates="collected")
+        return config
+
     @contextlib.contextmanager
-    def _placed(self):
+    def _device_scope(self):
         with tf.device(self._device), tf.container(self._run):
             yield
 
-    def _synchronous(self, optimizer):
+    def _wrap_optimizer(self, optimizer):
         self._optimizer = tf.train.SyncReplicasOptimizer(optimizer, self.count)
         return self._optimizer
 
@@ -143,23 +190,18 @@ def _close(session):
         session.close()
 
 
-def _settings(config, splits, sync):
-    settings = dataclasses.asdict(config) | {"split": splits.split, "sync": sync, "training rows": len(splits.train_X)}
-    del settings["seed"]
-    return settings
-
-
 class ClusterLoop(SessionLoop):
     """Like `bn_graph.training.SessionLoop`, for a replica.
 
     step: how many steps the cluster has made, as far as is known here.
     """
 
-    def __init__(self, replica, tutorial, splits, session, summaries=None):
+    def __init__(self, replica: Replica, tutorial, splits, session, summaries=None):
         super().__init__(tutorial, splits, session)
         self._replica = replica
-        self._made = {}  # loss and accuracy of the steps that this replica has made and that were not asked for yet
-        self._latest = None  # those of the latest
+        # Loss and accuracy by step, of the steps that this replica has made and that were not asked for yet.
+        self._measured = {}
+        self._latest = None  # loss and accuracy of this replica's latest step
 
     def begin(self, steps):
         self.join(self._replica.begin())
@@ -170,8 +212,8 @@ class ClusterLoop(SessionLoop):
         fetches = [tutorial.train_op, tutorial.train_loss, tutorial.train_accuracy, self._replica.global_step_after]
         self._train = make_callable(session, fetches)
         self.step = int(session.run(tutorial.global_step))
-        self._own_step = self.step // self._replica.count
-        self._replica.watch.kept()
+        self._replica_step = self.step // self._replica.count
+        self._replica.watchdog.reset()
 
     def train(self, step, end=None):
         """Sees to it that the cluster has made the step. Returns its loss and its accuracy on the batch.
@@ -181,13 +223,13 @@ class ClusterLoop(SessionLoop):
         """
         while self.step <= step or not self._latest:
             self.train_next()
-        known = self._latest if step % self._tutorial.config.eval_every == 0 else (np.nan, np.nan)
-        return self._made.pop(step, known)
+        by_another = self._latest if step % self._tutorial.config.eval_every == 0 else (np.nan, np.nan)
+        return self._measured.pop(step, by_another)
 
     def train_next(self):
         """Trains on this replica's next batch: together the replicas go through the batches in the tutorial's order."""
-        step = self.step if self._replica.sync else self._own_step
-        tloss, tacc, after = self._train(self._feed(step * self._replica.count + self._replica.number))
-        self.step, self._own_step = int(after), self._own_step + 1
-        self._made[self.step - 1] = self._latest = tloss, tacc
-        self._replica.watch.kept()
+        step = self.step if self._replica.sync else self._replica_step
+        tloss, tacc, step_after = self._train(self._feed(step * self._replica.count + self._replica.number))
+        self.step, self._replica_step = int(step_after), self._replica_step + 1
+        self._measured[self.step - 1] = self._latest = tloss, tacc
+        self._replica.watchdog.reset()

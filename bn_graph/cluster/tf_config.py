@@ -27,22 +27,22 @@ class Task(NamedTuple):
     address: str  # host:port
 
     @property
-    def host(self):
+    def host(self) -> str:
         return self.address.rpartition(":")[0]
 
     @property
-    def port(self):
+    def port(self) -> int:
         return int(self.address.rpartition(":")[2])
 
     @property
-    def device(self):
-        """What TensorFlow calls it."""
+    def device(self) -> str:
+        """Its name in TensorFlow."""
         return f"/job:{self.job}/task:{self.index}"
 
     def __str__(self):
         return f"{self.job} {self.index} ({self.address})"
 
-    def answers(self, timeout=1.0):
+    def answers(self, timeout: float = 1.0) -> bool:
         """Whether something accepts a connection at its address within `timeout` seconds."""
         try:
             socket.create_connection((self.host, self.port), timeout).close()
@@ -60,16 +60,16 @@ class Cluster(NamedTuple):
     ps: tuple  # the `Task`s that hold the variables
 
     @property
-    def chief(self):
+    def chief(self) -> Task:
         return self.replicas[0]
 
     @property
-    def replica(self):
+    def replica(self) -> int | None:
         """Which of the replicas this process is, 0 for the chief; None for a parameter server."""
         return self.replicas.index(self.me) if self.me in self.replicas else None
 
 
-def cluster_of(environ):
+def cluster_of(environ) -> Cluster | None:
     """The `Cluster` that TF_CONFIG in `environ`, a mapping of strings, names; None where it names none.
 
     The chief is the task `chief` or, in older configurations, `master`; where there is neither, it is worker 0.
@@ -80,68 +80,81 @@ def cluster_of(environ):
     if not text.strip():
         return None
     try:
-        found = json.loads(text, object_pairs_hook=_without_repetition)
+        content = json.loads(text, object_pairs_hook=_dict_without_duplicates)
     except (ValueError, RecursionError) as error:  # InputError is a ValueError
         raise InputError(f"TF_CONFIG: not JSON: {str(error)[:100]}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"TF_CONFIG: expected an object, found {_shown(found)}")
-    jobs = found.get("cluster") or {}
+    if not isinstance(content, dict):
+        raise InputError(f"TF_CONFIG: expected an object, found {_quoted(content)}")
+    jobs = content.get("cluster") or {}
     if jobs == {}:
         return None
-
-    if not isinstance(jobs, dict):
-        raise InputError(f"TF_CONFIG: cluster: expected an object, found {_shown(jobs)}")
-    for job, addresses in jobs.items():
-        if job not in _JOBS:
-            raise InputError(f"TF_CONFIG: cluster: found the job {_shown(job)}; expected some of {', '.join(_JOBS)}")
-        if not isinstance(addresses, list) or not addresses:
-            raise InputError(f"TF_CONFIG: cluster: {job}: expected a list of addresses, found {_shown(addresses)}")
-        for address in addresses:
-            match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
-            if not match or int(match[2]) > 65535:
-                wanted = "host:port, a name or an IPv4 address and a port from 1 to 65535"
-                raise InputError(f"TF_CONFIG: cluster: {job}: expected {wanted}, found {_shown(address)}")
-    everyone = [Task(job, index, address) for job in _JOBS for index, address in enumerate(jobs.get(job, []))]
-    for task in everyone:
-        twin = next(other for other in everyone if other.address.lower() == task.address.lower())
-        if twin != task:
-            pair = f"{twin.job} {twin.index} and {task.job} {task.index}"
-            raise InputError(f"TF_CONFIG: cluster: {pair} have one address, {task.address}")
-    chiefs = [task for task in everyone if task.job in _CHIEF]
-    if len(chiefs) > 1:
-        raise InputError(f"TF_CONFIG: cluster: expected one chief, found {len(chiefs)}")
-    replicas = tuple(task for task in everyone if task.job != "ps")
-    ps = tuple(task for task in everyone if task.job == "ps")
+    _check_jobs(jobs)
+    tasks = [Task(job, index, address) for job in _JOBS for index, address in enumerate(jobs.get(job, []))]
+    _check_tasks(tasks)
+    replicas = tuple(task for task in tasks if task.job != "ps")
+    ps = tuple(task for task in tasks if task.job == "ps")
     if not ps:
         raise InputError('TF_CONFIG: cluster: expected "ps", one or more parameter servers, found none')
     if not replicas:
         raise InputError('TF_CONFIG: cluster: expected "chief" or "worker", found neither')
-    return Cluster(jobs, _task(found.get("task"), jobs, everyone), replicas, ps)
+    return Cluster(jobs, _own_task(content.get("task"), jobs, tasks), replicas, ps)
 
 
-def _task(found, jobs, everyone):
-    if not isinstance(found, dict):
-        raise InputError(f'TF_CONFIG: task: expected {{"type": ..., "index": ...}}, found {_shown(found)}')
-    job, index = found.get("type"), found.get("index")
+def _check_jobs(jobs):
+    """Raises `InputError` where `jobs` is no object of lists of addresses."""
+    if not isinstance(jobs, dict):
+        raise InputError(f"TF_CONFIG: cluster: expected an object, found {_quoted(jobs)}")
+    for job, addresses in jobs.items():
+        if job not in _JOBS:
+            raise InputError(f"TF_CONFIG: cluster: found the job {_quoted(job)}; expected some of {', '.join(_JOBS)}")
+        if not isinstance(addresses, list) or not addresses:
+            raise InputError(f"TF_CONFIG: cluster: {job}: expected a list of addresses, found {_quoted(addresses)}")
+        for address in addresses:
+            match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
+            if not match or int(match[2]) > 65535:
+                raise InputError(
+                    f"TF_CONFIG: cluster: {job}: expected host:port, a name or an IPv4 address and a port from 1 to"
+                    f" 65535, found {_quoted(address)}"
+                )
+
+
+def _check_tasks(tasks):
+    """Raises `InputError` where two of the `Task`s have one address, or there are two chiefs."""
+    for task in tasks:
+        first = next(other for other in tasks if other.address.lower() == task.address.lower())
+        if first != task:
+            pair = f"{first.job} {first.index} and {task.job} {task.index}"
+            raise InputError(f"TF_CONFIG: cluster: {pair} have one address, {task.address}")
+    chiefs = [task for task in tasks if task.job in _CHIEF]
+    if len(chiefs) > 1:
+        raise InputError(f"TF_CONFIG: cluster: expected one chief, found {len(chiefs)}")
+
+
+def _own_task(content, jobs, tasks):
+    """The one of `tasks` that `content`, the object `task`, names. Raises `InputError`."""
+    if not isinstance(content, dict):
+        raise InputError(f'TF_CONFIG: task: expected {{"type": ..., "index": ...}}, found {_quoted(content)}')
+    job, index = content.get("type"), content.get("index")
     if job == "evaluator":
         raise InputError(f"TF_CONFIG: task: the chief validates, no evaluator does; expected {' or '.join(jobs)}")
     if job not in list(jobs):
-        raise InputError(f"TF_CONFIG: task: type: expected {' or '.join(jobs)}, found {_shown(job)}")
+        raise InputError(f"TF_CONFIG: task: type: expected {' or '.join(jobs)}, found {_quoted(job)}")
     if isinstance(index, str) and re.fullmatch("[0-9]{1,9}", index):
         index = int(index)  # some programs that write TF_CONFIG quote it
     if type(index) is not int or not 0 <= index < len(jobs[job]):
-        raise InputError(f"TF_CONFIG: task: index: {job} has 0 to {len(jobs[job]) - 1}, found {_shown(index)}")
-    return next(task for task in everyone if task[:2] == (job, index))
+        raise InputError(f"TF_CONFIG: task: index: {job} has 0 to {len(jobs[job]) - 1}, found {_quoted(index)}")
+    return next(task for task in tasks if task[:2] == (job, index))
 
 
-def _without_repetition(pairs):
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _dict_without_duplicates(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         raise InputError(f"a name is there twice among {', '.join(repr(name)[:20] for name, _ in pairs[:5])}")
-    return found
+    return content
 
 
-def _shown(value):
+def _quoted(value):
+    """The beginning of a value as JSON, for an error."""
     try:
         return json.dumps(value)[:60]
     except RecursionError:

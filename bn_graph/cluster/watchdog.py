@@ -1,4 +1,7 @@
-"""TODO."""
+"""Ends a process of a cluster in which nothing was done for too long.
+
+TensorFlow may wait for a peer anywhere in its C++, where Python sees neither a timeout nor a signal. So a thread looks.
+"""
 
 import os
 import select
@@ -7,43 +10,43 @@ import sys
 import threading
 import time
 
-LONGEST_SAVE = 10.0  # seconds after a signal
+POLL_SECONDS = 0.5  # between two looks at whether something has come
+_SHUTDOWN_SECONDS = 10.0  # after a signal, in which the chief may save
 
-LOOK_EVERY = 0.5  # seconds between two looks at whether something has come
 
-
-class Watch(threading.Thread):
+class Watchdog(threading.Thread):
     """Ends the process when nothing was done for `patience` seconds, wherever in TensorFlow it waits.
 
-    A signal is seen too while TensorFlow waits, when Python does not see it. The process has then ten seconds to end by
-    itself.
+    The exit code is then 1. A signal is seen too while TensorFlow waits, when Python does not see it. The process has
+    then ten seconds to end by itself; otherwise its exit code is 128 and the signal's number.
 
     Args:
         patience: seconds.
-        who_is_gone: called when they have passed; the line that is said on stderr.
+        timeout_line: called when they have passed; returns the line for stderr.
     """
 
-    def __init__(self, patience, who_is_gone):
+    def __init__(self, patience: float, timeout_line):
         super().__init__(daemon=True)
-        self._patience, self._who_is_gone = patience, who_is_gone
-        self._signals, written = os.pipe()
-        os.set_blocking(written, False)
-        signal.set_wakeup_fd(written)
-        self.kept()
+        self._patience, self._timeout_line = patience, timeout_line
+        self._signals, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        signal.set_wakeup_fd(write_end)  # Python writes the number of each signal into it
+        self.reset()
 
-    def kept(self):
-        """Something was done."""
+    def reset(self):
+        """Begins the time anew: something was done."""
         self._since = time.monotonic()
 
     def run(self):
         code = 1
         while time.monotonic() - self._since < self._patience:
-            if select.select([self._signals], [], [], LOOK_EVERY)[0]:
-                code, self._patience = 128 + os.read(self._signals, 1)[0], min(self._patience, LONGEST_SAVE)
-                self.kept()
+            if select.select([self._signals], [], [], POLL_SECONDS)[0]:
+                code = 128 + os.read(self._signals, 1)[0]
+                self._patience = min(self._patience, _SHUTDOWN_SECONDS)
+                self.reset()
         try:
             if code == 1:
-                sys.stderr.write(f"{self._who_is_gone()}\n")
+                sys.stderr.write(f"{self._timeout_line()}\n")
             sys.stderr.flush()
         finally:  # also where nobody reads stderr any more
             os._exit(code)

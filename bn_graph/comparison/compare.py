@@ -1,17 +1,9 @@
 """The port beside the original of 2016, measured live: the same where it can be the same, and where chaos begins.
 
-`compare` trains everything and returns one plain dict. `bn_graph.comparison.report` makes the page of it. Three rules
-decide whether the port is the original, and the tests have the same ones:
-
-    envelope    The training loss stays as near to the recorded one as TF 0.12.1 stays to itself, when its initial
-                weights are moved by one unit in the last place, times three.
-    one step    One training step from each recorded state gives the recorded step within rounding.
-    accuracy    Validation and test accuracies are near the recorded ones.
-
-No p-value is a rule: it would break one for nobody's fault every now and then.
+`compare` trains everything and returns one plain dict, whose parts are those of the report. The rules that decide
+whether the port is the original are in `bn_graph.comparison.rules`.
 """
 
-import dataclasses
 import datetime
 import hashlib
 import math
@@ -19,22 +11,17 @@ import platform
 
 import numpy as np
 
-from bn_graph.comparison.graph_2016 import Graph2016, compare_graphs
 from bn_graph.comparison.measurements import compare_losses, compare_pages, compare_seeds, compare_splits, compare_steps
-from bn_graph.comparison.recordings import RECORDED, RECORDED_SEED, RUN_OF_EDITION, has_states, recording
-from bn_graph.comparison.rules import accuracy_rule, envelope_rule, one_step_rule
+from bn_graph.comparison.recordings import recording
+from bn_graph.comparison.rules import check_rules
+from bn_graph.comparison.runs import plan_runs, train_all
 from bn_graph.config import EDITIONS, LARGEST_SEED
 from bn_graph.errors import InputError
-from bn_graph.graph import build_graph
 from bn_graph.mnist import split
 from bn_graph.record import versions
-from bn_graph.tf1 import tf
-from bn_graph.training import train
-
-STRATIFIED_SEEDS = 3  # at most: the split is a smaller question than the port, and each seed is a run more
 
 
-def compare(mnist, edition="notebook", seeds=10, bar=None):
+def compare(mnist, edition="notebook", seeds: int = 10, bar=None) -> dict:
     """Trains the port, the 2016 graph and both pages, and returns all that was measured as a dict, ready for JSON.
 
     Args:
@@ -49,76 +36,46 @@ def compare(mnist, edition="notebook", seeds=10, bar=None):
         raise InputError(f"edition must be {' or '.join(EDITIONS)}, found {edition!r}")
     if not 2 <= seeds <= LARGEST_SEED:
         raise InputError(f"seeds must be a whole number from 2 to {LARGEST_SEED}, found {seeds}")
-    name = RUN_OF_EDITION[edition]
-    # Validation is the dearest part of a run, so it is done where a line is printed. It draws nothing.
-    config = dataclasses.replace(RECORDED[name], seed=RECORDED_SEED, eval_every=RECORDED[name].print_every)
-    others = [dataclasses.replace(config, seed=seed) for seed in range(1, seeds + 1)]
-    pages = {
-        page: dataclasses.replace(RECORDED[page], seed=RECORDED_SEED)
-        for page in ("page", "page_control_dependencies")
-        if page != name
-    }
-    stratified_seeds = min(seeds, STRATIFIED_SEEDS)
-    if bar is not None:
-        runs = 1 + seeds + stratified_seeds + len(pages)  # the first is the 2016 graph
-        bar.reset(total=runs * config.steps)
-
-    def progress(steps):
-        for step in steps:
-            yield step
-            if bar is not None:
-                bar.update()
-
+    plan = plan_runs(edition, seeds)
     original, stratified = split(mnist, "original"), split(mnist, "stratified")
-    imported = Graph2016(name, config)
-    graph_2016 = imported.train(original, progress)
-    tutorial = build_graph(config, original)
-    graph = compare_graphs(recording(name), imported, tutorial)
-    # The first run is the session loop, as published; in the others the loop is in the graph. The same numbers, faster.
-    port = [trained(tutorial, original, progress, engine="session")]
-    del tutorial, imported
-    port += [trained(build_graph(other, original), original, progress) for other in others[1:]]
-    apart = [trained(build_graph(other, stratified), stratified, progress) for other in others[:stratified_seeds]]
-    records = {name: port[0][0]}
-    for page, page_config in pages.items():
-        records[page], _ = trained(build_graph(page_config, original), original, progress)
-
-    rules = []
-    for run, record in records.items():
-        rules.append(envelope_rule(run, record.train_loss))
-        rules.append(accuracy_rule(run, record))
-        if has_states(run):
-            rules.append(one_step_rule(run, original))
+    runs = train_all(plan, original, stratified, _progress_of(bar, plan.num_steps))
+    rules = [rule for name, record in runs.records.items() for rule in check_rules(name, record, original)]
     broken = [f"{rule['run']}: {rule['rule']}: {rule['says']}" for rule in rules if not rule["kept"]]
-    recorded = recording(name)
+    recorded, port = recording(plan.name), runs.records[plan.name]
     return _plain(
         {
             "generator": "bn_graph",
             "edition": edition,
-            "run": name,
-            "made": made(mnist, recorded),
+            "run": plan.name,
+            "made": _made_of(mnist, recorded),
             "verdict": {"same": not broken, "broken": broken},
             "rules": rules,
-            "steps": compare_steps(edition, recorded, graph_2016, records[name]),
-            "losses": compare_losses(recorded, graph_2016, records[name]),
-            "seeds": compare_seeds(edition, [record for record, _ in port]),
-            "split": compare_splits(original, port, stratified, apart),
-            "graph": graph,
-            "page": compare_pages(records["page"], records["page_control_dependencies"]),
+            "steps": compare_steps(edition, recorded, runs.graph_2016, port),
+            "losses": compare_losses(recorded, runs.graph_2016, port),
+            "seeds": compare_seeds(edition, [record for record, _ in runs.port]),
+            "split": compare_splits(original, runs.port, stratified, runs.stratified),
+            "graph": runs.graph_parts,
+            "page": compare_pages(runs.records["page"], runs.records["page_control_dependencies"]),
         }
     )
 
 
-def trained(tutorial, splits, progress=None, engine="in_graph"):
-    """Trains. Returns the record, and for each test row whether it was recognised in the end, bool [rows]."""
-    with tf.Session(graph=tutorial.graph) as session:
-        record = train(tutorial, splits, session, progress=progress, engine=engine)
-        logits = session.run(tutorial.test_logits, tutorial.test_feed)
-    return record, logits.argmax(axis=1) == splits.test_y.argmax(axis=1)
+def _progress_of(bar, num_steps):
+    """What moves the bar on, or None, as `bn_graph.train` takes it. The bar is told how many steps there are."""
+    if bar is None:
+        return None
+    bar.reset(total=num_steps)
+
+    def progress(steps):
+        for step in steps:
+            yield step
+            bar.update()
+
+    return progress
 
 
-def made(mnist, recorded):
-    """Which versions and data both sides are made of."""
+def _made_of(mnist, recorded):
+    """The versions and data of which both sides are made."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "machine": platform.machine(),
@@ -130,16 +87,6 @@ def made(mnist, recorded):
             "sha256": hashlib.sha256(np.asarray(mnist.data)).hexdigest(),
         },
     }
-
-
-# The 2016 graph itself.
-
-
-# The rules. Each returns which rule it is, of which run, whether it is kept, the largest part of what is allowed that
-# was used ("worst": above 1 it is broken), and a line that says so.
-
-
-# What the page shows.
 
 
 def _plain(value):

@@ -1,6 +1,8 @@
-"""TODO."""
+"""The pictures of a comparison that `bn_graph.comparison.compare` measured. Each is drawn on axes that it is given."""
 
 import numpy as np
+
+_PRINTED, _MENDED = "#d55e00", "#0072b2"  # Okabe and Ito's vermilion and blue, which the colour-blind tell apart
 
 
 def comparison_figure(comparison):
@@ -20,7 +22,7 @@ def one_figure(draw, comparison):
 
 
 def _figure(rows):
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # here: importing it takes a second, which a mistake in the options can spare
 
     figure = Figure(figsize=(5.2, 4 * rows), layout="constrained")
     figure.subplots(rows, 1)
@@ -38,11 +40,11 @@ def draw_envelope(axes, comparison):
     axes.fill_between(steps, bottom, allowed, color="tab:green", alpha=0.12, label="allowed", linewidth=0)
     axes.plot(steps, envelope, color="tab:green", linewidth=1, label="TF 0.12.1 from itself, one ulp away")
     for name, color, label in (("graph_2016", "tab:orange", "the 2016 graph, now"), ("port", "tab:blue", "the port")):
-        # A number that is not finite was kept as None.
-        apart = np.abs(np.array(losses[name], dtype=float) / recorded - 1)
-        so_far = np.array(losses[f"{name}_apart"], dtype=float)
-        axes.plot(steps, np.where(apart > 0, apart, np.nan), ".", color=color, markersize=1.5, alpha=0.4)
-        axes.plot(steps, np.where(so_far > 0, so_far, np.nan), color=color, linewidth=1.5, label=label)
+        # A number that is not finite is None in a comparison.
+        differences = np.abs(np.array(losses[name], dtype=float) / recorded - 1)
+        largest = np.array(losses[f"{name}_apart"], dtype=float)
+        axes.plot(steps, np.where(differences > 0, differences, np.nan), ".", color=color, markersize=1.5, alpha=0.4)
+        axes.plot(steps, np.where(largest > 0, largest, np.nan), color=color, linewidth=1.5, label=label)
     if losses["chaos_step"] is not None:
         axes.axvline(losses["chaos_step"], color="grey", linestyle=":")
         axes.annotate(
@@ -66,35 +68,15 @@ def draw_envelope(axes, comparison):
 
 def draw_seeds(axes, comparison):
     """The band of the validation accuracies over the seeds, the original's, and the notebook's printed curve."""
-    seeds = comparison["seeds"]
-    for side, color, label in (("original", "tab:orange", "TF 0.12.1"), ("port", "tab:blue", "the port")):
-        found = seeds[side]
-        if found is None:
-            continue
-        steps = found["valid_step"]
-        low, high = (100 * np.array([at[end] for at in found["valid"]], dtype=float) for end in ("lowest", "highest"))
-        number = len(found["seeds"])
-        axes.fill_between(steps, low, high, color=color, alpha=0.3, label=f"{label}, {number} seeds, validation")
-        tests = 100 * np.array(found["test_accuracy"], dtype=float)
-        # beside each other, right of the last step
-        at = comparison["steps"][-1]["step"] * (1.05 if side == "port" else 1.15)
-        axes.plot(np.full(number, at), tests, "_", color=color, markersize=12, label=f"{label}, test")
-    if seeds["printed"] is not None:
-        printed = seeds["printed"]
-        axes.errorbar(
-            [at["step"] for at in printed["valid"]],
-            [100 * at["accuracy"] for at in printed["valid"]],
-            yerr=100 * printed["half_width"],
-            fmt=".k",
-            capsize=3,
-            label="printed in 2016, rounded",
-        )
-        at = comparison["steps"][-1]["step"] * 1.10
-        axes.plot(at, 100 * printed["test"]["accuracy"], "*k", label="test, printed in 2016")
+    seeds, last_step = comparison["seeds"], comparison["steps"][-1]["step"]
+    # The test accuracies are right of the last step, beside each other.
+    _draw_side(axes, seeds["original"], "tab:orange", "TF 0.12.1", 1.15 * last_step)
+    _draw_side(axes, seeds["port"], "tab:blue", "the port", 1.05 * last_step)
+    _draw_printed(axes, seeds["printed"], 1.10 * last_step)
     # The first validation, after a single step, is far below all others and would hide them.
-    later = [at["lowest"] for at in seeds["port"]["valid"][1:] if at["lowest"] is not None]
-    if later:
-        axes.set_ylim(bottom=100 * min(later) - 2, top=100)
+    lowest = [summary["lowest"] for summary in seeds["port"]["valid"][1:] if summary["lowest"] is not None]
+    if lowest:
+        axes.set_ylim(bottom=100 * min(lowest) - 2, top=100)
     axes.set_xlabel("step")
     axes.set_ylabel("accuracy (%)")
     axes.set_title("Over the seeds (the first validation is below)", fontsize=10)
@@ -102,16 +84,44 @@ def draw_seeds(axes, comparison):
     axes.grid(alpha=0.3)
 
 
+def _draw_side(axes, side, color, label, test_x):
+    """The band of one side, and its test accuracies at `test_x`. Nothing where there is no such side."""
+    if side is None:
+        return
+    steps, number = side["valid_step"], len(side["seeds"])
+    low, high = (
+        100 * np.array([summary[end] for summary in side["valid"]], dtype=float) for end in ("lowest", "highest")
+    )
+    axes.fill_between(steps, low, high, color=color, alpha=0.3, label=f"{label}, {number} seeds, validation")
+    tests = 100 * np.array(side["test_accuracy"], dtype=float)
+    axes.plot(np.full(number, test_x), tests, "_", color=color, markersize=12, label=f"{label}, test")
+
+
+def _draw_printed(axes, printed, test_x):
+    """The curve that the notebook printed, and its test accuracy at `test_x`. Nothing where there is none."""
+    if printed is None:
+        return
+    axes.errorbar(
+        [row["step"] for row in printed["valid"]],
+        [100 * row["accuracy"] for row in printed["valid"]],
+        yerr=100 * printed["half_width"],
+        fmt=".k",
+        capsize=3,
+        label="printed in 2016, rounded",
+    )
+    axes.plot(test_x, 100 * printed["test"]["accuracy"], "*k", label="test, printed in 2016")
+
+
 def draw_pages(axes, comparison):
     """Validation of the page as printed and of the page with control dependencies; training of both looks alike."""
     page = comparison["page"]
-    for side, color, label in (
-        ("printed", "tab:red", "as printed"),
-        ("mended", "tab:green", "with control dependencies"),
+    for name, color, label in (
+        ("printed", _PRINTED, "as printed"),
+        ("mended", _MENDED, "with control dependencies"),
     ):
-        found = page[side]
-        train, valid = (100 * np.array(found[name], dtype=float) for name in ("train_accuracy", "valid_accuracy"))
-        recorded = 100 * np.array(found["recorded_valid_accuracy"])
+        side = page[name]
+        train, valid = (100 * np.array(side[key], dtype=float) for key in ("train_accuracy", "valid_accuracy"))
+        recorded = 100 * np.array(side["recorded_valid_accuracy"])
         axes.plot(page["step"], train, color=color, linewidth=0.7, linestyle=":", label=f"{label}: training batch")
         axes.plot(page["step"], valid, color=color, marker="o", markersize=3, label=f"{label}: validation")
         axes.plot(page["step"], recorded, "x", color="black", markersize=4)
@@ -121,4 +131,28 @@ def draw_pages(axes, comparison):
     axes.set_ylabel("accuracy (%)")
     axes.set_title("The page, and what its missing line costs", fontsize=10)
     axes.legend(loc="lower right", fontsize=8)
+    axes.grid(alpha=0.3)
+
+
+def draw_validation(axes, records):
+    """Validation of the page as printed and of the page with the missing lines, and training, which looks good.
+
+    records: the `TrainingRecord`s `printed` and `mended`, in a dict.
+    """
+    printed, mended = records["printed"], records["mended"]
+    steps = printed.valid_step
+    training = [100 * printed.train_accuracy[step] for step in steps]
+    axes.plot(steps, training, ":", color="dimgrey", linewidth=1.5, label="as printed: training batches")
+    for record, color, style, label in (
+        (printed, _PRINTED, "o-", "as printed: validation"),
+        (mended, _MENDED, "s-", "with the lines: validation"),
+    ):
+        valid = [100 * accuracy for accuracy in record.valid_accuracy]
+        axes.plot(steps, valid, style, color=color, linewidth=2, markersize=4, label=label)
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("training step", fontsize=11)
+    axes.set_ylabel("accuracy (%)", fontsize=11)
+    axes.tick_params(labelsize=10)
+    axes.set_title("Without two lines, training looks good\nand validation is wrong (seed 1)", fontsize=12)
+    axes.legend(loc="lower right", fontsize=11)
     axes.grid(alpha=0.3)

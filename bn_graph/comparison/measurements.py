@@ -1,19 +1,25 @@
-"""TODO."""
+"""What the report shows, one function a part: steps, losses, seeds, splits and pages, each as a dict or a list.
 
-import json
+Accuracies are fractions. The keys are those of comparison.json.
+"""
 
 import numpy as np
 from scipy import stats
 
-from bn_graph.comparison.recordings import REFERENCE, printed_notebook, recording
+from bn_graph.comparison.recordings import printed_notebook, printed_numbers, recorded_seeds, recording
 from bn_graph.comparison.rules import ENVELOPES, FLOOR, envelope, largest_so_far
 
+_FLOAT32_ERROR = 5e-7  # more than float32 is off where it holds an accuracy, as in 97.210002 %
 
-def compare_steps(edition, recorded, graph_2016, port):
-    """One row for each printed step: the notebook of 2016 (or None), the 2016 graph now, the port, the recorded run."""
+
+def compare_steps(edition, recorded, graph_2016, port) -> list:
+    """One row for each printed step: the notebook of 2016 (or None), the 2016 graph now, the port, the recorded run.
+
+    recorded: `recording` of the run. graph_2016, port: `TrainingRecord`s.
+    """
     printed = printed_notebook() if edition == "notebook" else {}
     recorded_valid = dict(zip(recorded["valid_step"], recorded["valid_accuracy"], strict=True))
-    found = largest_so_far(port.train_loss, recorded["train_loss"])
+    largest = largest_so_far(port.train_loss, recorded["train_loss"])
     drift = envelope(recorded)
     return [
         {
@@ -26,7 +32,7 @@ def compare_steps(edition, recorded, graph_2016, port):
                 "train_accuracy": recorded["train_accuracy"][step],
                 "valid_accuracy": recorded_valid[step],
             },
-            "apart": found[step],
+            "apart": largest[step],
             "envelope": drift[step],
         }
         for index, step in enumerate(port.valid_step)
@@ -41,10 +47,10 @@ def _at(record, index, step):
     }
 
 
-def compare_losses(recorded, graph_2016, port):
+def compare_losses(recorded, graph_2016, port) -> dict:
     """Every step: the losses, the largest relative difference so far, and what is allowed."""
     drift = envelope(recorded)
-    chaos = np.flatnonzero(drift > FLOOR)
+    (beyond_floor,) = np.nonzero(drift > FLOOR)
     return {
         "recorded": recorded["train_loss"],
         "port": port.train_loss,
@@ -55,7 +61,7 @@ def compare_losses(recorded, graph_2016, port):
         "envelopes_allowed": ENVELOPES,
         "floor": FLOOR,
         # where TF 0.12.1 and itself, one ulp apart, are further apart than what is always allowed
-        "chaos_step": int(chaos[0]) if chaos.size else None,
+        "chaos_step": int(beyond_floor[0]) if beyond_floor.size else None,
         "test_accuracy": {
             "recorded": recorded["test_accuracy"],
             "port": port.test_accuracy,
@@ -64,43 +70,58 @@ def compare_losses(recorded, graph_2016, port):
     }
 
 
-def compare_seeds(edition, records):
-    """The accuracies over the seeds; for the notebook beside the original's own ten seeds and its printed curve."""
-    found = {"edition": edition, "port": _over_seeds([r.config.seed for r in records], [_curve(r) for r in records])}
-    found["original"] = found["printed"] = found["tests"] = None
-    if edition != "notebook":
-        return found
-    recorded = json.loads((REFERENCE / "notebook_seeds_1_to_10.json").read_text())
-    steps = found["port"]["valid_step"]
+def compare_seeds(edition, records) -> dict:
+    """The accuracies over the seeds; for the notebook beside the original's own ten seeds and its printed curve.
+
+    records: `TrainingRecord`s of the port, one a seed.
+    """
+    port = _over_seeds([record.config.seed for record in records], [_curve(record) for record in records])
+    original = _original_over_seeds(port["valid_step"]) if edition == "notebook" else None
+    return {
+        "edition": edition,
+        "port": port,
+        "original": original,
+        "printed": _printed_over_seeds(port, original) if original else None,
+        "tests": _tests_over_seeds(port, original) if original else None,
+    }
+
+
+def _original_over_seeds(steps):
+    """The ten seeds of TF 0.12.1, whose validations are those after `steps`."""
+    recorded = recorded_seeds()
     curves = []
     for run in recorded.values():
         valid = dict(zip(run["valid_step"], run["valid_accuracy"], strict=True))
         curves.append((steps, [valid[step] for step in steps], run["test_accuracy"]))
-    found["original"] = _over_seeds([int(seed) for seed in recorded], curves)
-    found["tests"] = {
-        "test": two_samples(found["port"]["test_accuracy"], found["original"]["test_accuracy"]),
-        "valid": two_samples(
-            [curve[-1] for curve in found["port"]["valid_accuracy"]],
-            [curve[-1] for curve in found["original"]["valid_accuracy"]],
-        ),
+    return _over_seeds([int(seed) for seed in recorded], curves)
+
+
+def _tests_over_seeds(port, original):
+    last_valid = [[curve[-1] for curve in side["valid_accuracy"]] for side in (port, original)]
+    return {
+        "test": two_samples(port["test_accuracy"], original["test_accuracy"]),
+        "valid": two_samples(*last_valid),
     }
-    printed = json.loads((REFERENCE / "notebook_printed.json").read_text())
-    # Today's Python would not print 95.00 for a whole percent: the notebook rounded, so it says a span.
-    half = 0.005 if printed["valid_accuracy_is_rounded_to_whole_percent"] else 0.0
-    test = printed["test_accuracy_percent"] / 100
-    found["printed"] = {
-        "half_width": half,
-        "valid": [
-            {"step": step, "accuracy": at["valid_accuracy"]}
-            | {
-                side: _inside(at["valid_accuracy"], half, found[side]["valid"][steps.index(step)])
-                for side in ("port", "original")
-            }
-            for step, at in printed_notebook().items()
-        ],
-        "test": {"accuracy": test} | {side: _inside(test, 5e-7, found[side]["test"]) for side in ("port", "original")},
-    }
-    return found
+
+
+def _printed_over_seeds(port, original):
+    """The numbers that the notebook printed, and whether each is inside the range over the seeds."""
+    numbers, sides, steps = printed_numbers(), {"port": port, "original": original}, port["valid_step"]
+    # Today's Python would not print 95.00 for a whole percent: the notebook rounded, so a number stands for a span.
+    half = 0.005 if numbers["valid_accuracy_is_rounded_to_whole_percent"] else 0.0
+    valid = []
+    for step, row in printed_notebook().items():
+        accuracy, index = row["valid_accuracy"], steps.index(step)
+        inside = {name: _inside(accuracy, half, side["valid"][index]) for name, side in sides.items()}
+        valid.append({"step": step, "accuracy": accuracy} | inside)
+    test = numbers["test_accuracy_percent"] / 100
+    inside = {name: _inside(test, _FLOAT32_ERROR, side["test"]) for name, side in sides.items()}
+    return {"half_width": half, "valid": valid, "test": {"accuracy": test} | inside}
+
+
+def _inside(value, half, summary):
+    """Whether a printed number, which stands for value - half to value + half, can lie in the range of a summary."""
+    return bool(value + half >= summary["lowest"] and value - half <= summary["highest"])
 
 
 def _curve(record):
@@ -108,6 +129,7 @@ def _curve(record):
 
 
 def _over_seeds(seeds, curves):
+    """The accuracies of several runs. A curve is the steps, the validation accuracies, and the test accuracy."""
     steps = curves[0][0]
     valid, test = [curve for _, curve, _ in curves], [accuracy for _, _, accuracy in curves]
     return {
@@ -115,12 +137,13 @@ def _over_seeds(seeds, curves):
         "valid_step": steps,
         "valid_accuracy": valid,
         "test_accuracy": test,
-        "valid": [statistics(column) for column in zip(*valid, strict=True)],
-        "test": statistics(test),
+        "valid": [summarize(column) for column in zip(*valid, strict=True)],
+        "test": summarize(test),
     }
 
 
-def statistics(values):
+def summarize(values) -> dict:
+    """How many values there are, their mean, standard deviation of the sample, lowest and highest."""
     return {
         "n": len(values),
         "mean": np.mean(values),
@@ -130,12 +153,7 @@ def statistics(values):
     }
 
 
-def _inside(value, half, band):
-    """Whether a printed number, which stands for value - half to value + half, can lie in the range."""
-    return bool(value + half >= band["lowest"] and value - half <= band["highest"])
-
-
-def two_samples(first, second):
+def two_samples(first, second) -> dict:
     """Two tests whether two samples come from one place: of the means (Welch's t) and of the ranks (Mann-Whitney)."""
     welch = stats.ttest_ind(first, second, equal_var=False)
     interval = welch.confidence_interval(0.95)
@@ -149,72 +167,100 @@ def two_samples(first, second):
     }
 
 
-def compare_splits(original, port, stratified, apart):
+def compare_splits(original, port, stratified, stratified_runs) -> dict:
     """The two splits: their rows, the accuracies on the same seeds, and rows that were also training rows.
 
-    `port` and `apart`: lists of records and recognised test rows, of the original and the stratified split.
+    original, stratified: the `Splits`. port, stratified_runs: the port's runs on them, as `train_port` returns them.
     """
-    same_seeds = port[: len(apart)]
-    found = {}
-    for splits, runs in ((original, same_seeds), (stratified, apart)):
-        records = [record for record, _ in runs]
-        found[splits.split] = {
-            "rows": {
-                part: {
-                    "rows": len(rows),
-                    "distinct": len(np.unique(rows)),
-                    "in_training": int(np.isin(rows, splits.train_rows).sum()),
-                }
-                for part, rows in (("valid", splits.valid_rows), ("test", splits.test_rows))
-            }
-            | {"train": {"rows": len(splits.train_rows), "distinct": len(np.unique(splits.train_rows))}}
-        } | _over_seeds([record.config.seed for record in records], [_curve(record) for record in records])
-    found["test"] = two_samples(found["original"]["test_accuracy"], found["stratified"]["test_accuracy"])
+    comparison = {
+        "original": _split_over_seeds(original, port[: len(stratified_runs)]),
+        "stratified": _split_over_seeds(stratified, stratified_runs),
+    }
+    accuracies = [comparison[name]["test_accuracy"] for name in ("original", "stratified")]
+    return comparison | {"test": two_samples(*accuracies)} | _compare_shared_rows(original, port)
 
-    seen = np.isin(original.test_rows, original.train_rows)
-    _, once = np.unique(original.test_rows, return_index=True)  # a row that occurs twice is one image
-    recognised = port[0][1]
-    counts = {}
-    for group, rows in (("seen", seen), ("unseen", ~seen)):
-        distinct = once[rows[once]]
-        right, total = int(recognised[distinct].sum()), len(distinct)
-        interval = stats.binomtest(right, total).proportion_ci()
-        accuracies = [float(right_rows[rows].mean()) for _, right_rows in port]
-        found[group] = {
-            "rows": int(rows.sum()),
-            "accuracy": accuracies,
-            "over_seeds": statistics(accuracies),
-            "first_seed": {
-                "distinct": total,
-                "right": right,
-                "accuracy": right / total,
-                "low": interval.low,
-                "high": interval.high,
-            },
+
+def _split_over_seeds(splits, runs):
+    rows = {
+        part: {
+            "rows": len(rows),
+            "distinct": len(np.unique(rows)),
+            "in_training": int(np.isin(rows, splits.train_rows).sum()),
         }
-        counts[group] = [right, total - right]
-    gaps = np.subtract(found["seen"]["accuracy"], found["unseen"]["accuracy"])
-    found["gap"] = {"over_seeds": statistics(gaps), "fisher_p": stats.fisher_exact(list(counts.values())).pvalue}
+        for part, rows in (("valid", splits.valid_rows), ("test", splits.test_rows))
+    }
+    rows["train"] = {"rows": len(splits.train_rows), "distinct": len(np.unique(splits.train_rows))}
+    records = [record for record, _ in runs]
+    seeds, curves = [record.config.seed for record in records], [_curve(record) for record in records]
+    return {"rows": rows} | _over_seeds(seeds, curves)
+
+
+def _compare_shared_rows(splits, runs):
+    """The accuracies on test rows that are also training rows ("seen") and on the others, over the seeds."""
+    seen = np.isin(splits.test_rows, splits.train_rows)
+    _, distinct = np.unique(splits.test_rows, return_index=True)  # a row that occurs twice is one image
+    groups = {"seen": _accuracy_on(seen, distinct, runs), "unseen": _accuracy_on(~seen, distinct, runs)}
+    counts = [
+        [first["right"], first["distinct"] - first["right"]]
+        for first in (group["first_seed"] for group in groups.values())
+    ]
+    gaps = np.subtract(groups["seen"]["accuracy"], groups["unseen"]["accuracy"])
     # by how much the shared rows flatter the test accuracy
-    lifts = np.subtract([record.test_accuracy for record, _ in port], found["unseen"]["accuracy"])
-    found["lift"] = statistics(lifts)
-    return found
+    lifts = np.subtract([record.test_accuracy for record, _ in runs], groups["unseen"]["accuracy"])
+    return groups | {
+        "gap": {"over_seeds": summarize(gaps), "fisher_p": stats.fisher_exact(counts).pvalue},
+        "lift": summarize(lifts),
+    }
 
 
-def compare_pages(printed, mended):
-    """The page as printed beside the page with control dependencies, with what TF 0.12.1 recorded of both."""
-    sides = {"printed": ("page", printed), "mended": ("page_control_dependencies", mended)}
-    found = {"step": printed.valid_step}
-    for side, (name, record) in sides.items():
-        recorded = recording(name)
-        found[side] = {
-            "train_loss": [record.train_loss[step] for step in record.valid_step],
-            "train_accuracy": [record.train_accuracy[step] for step in record.valid_step],
-            "valid_accuracy": record.valid_accuracy,
-            "test_accuracy": record.test_accuracy,
-            "recorded_valid_accuracy": recorded["valid_accuracy"],
-            "recorded_test_accuracy": recorded["test_accuracy"],
-        }
-    found["cost"] = mended.test_accuracy - printed.test_accuracy
-    found["recorded_cost"] = found["mended"]["recorded_test_accuracy"] - found["printed"]["recorded_test_accuracy"]
-    return found
+def _accuracy_on(group, distinct, runs):
+    """The accuracies on a group of test rows.
+
+    group: bool [rows], which of the rows are in it. distinct: one index of each row that is there.
+    """
+    accuracies = [float(recognised[group].mean()) for _, recognised in runs]
+    _, first_recognised = runs[0]
+    distinct = distinct[group[distinct]]
+    right, total = int(first_recognised[distinct].sum()), len(distinct)
+    interval = stats.binomtest(right, total).proportion_ci()
+    return {
+        "rows": int(group.sum()),
+        "accuracy": accuracies,
+        "over_seeds": summarize(accuracies),
+        "first_seed": {
+            "distinct": total,
+            "right": right,
+            "accuracy": right / total,
+            "low": interval.low,
+            "high": interval.high,
+        },
+    }
+
+
+def compare_pages(printed, mended) -> dict:
+    """The page as printed beside the page with control dependencies, with what TF 0.12.1 recorded of both.
+
+    printed, mended: `TrainingRecord`s of the port.
+    """
+    sides = {
+        "printed": _page(printed, recording("page")),
+        "mended": _page(mended, recording("page_control_dependencies")),
+    }
+    recorded_accuracies = [sides[name]["recorded_test_accuracy"] for name in ("mended", "printed")]
+    return {
+        "step": printed.valid_step,
+        **sides,
+        "cost": mended.test_accuracy - printed.test_accuracy,
+        "recorded_cost": recorded_accuracies[0] - recorded_accuracies[1],
+    }
+
+
+def _page(record, recorded):
+    return {
+        "train_loss": [record.train_loss[step] for step in record.valid_step],
+        "train_accuracy": [record.train_accuracy[step] for step in record.valid_step],
+        "valid_accuracy": record.valid_accuracy,
+        "test_accuracy": record.test_accuracy,
+        "recorded_valid_accuracy": recorded["valid_accuracy"],
+        "recorded_test_accuracy": recorded["test_accuracy"],
+    }

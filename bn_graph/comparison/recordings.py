@@ -1,32 +1,33 @@
-"""TODO."""
+"""What TensorFlow 0.12.1 did in 2016's spelling, recorded once, and what the author's notebook printed.
+
+The files are in `reference/`. The README.md of this folder says what each is and how it was made.
+"""
 
 import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
+
 from bn_graph.config import NOTEBOOK, PAGE, SCRIPT
 from bn_graph.errors import InputError
 
-REFERENCE = Path(__file__).parent / "reference"
+_FOLDER = Path(__file__).parent / "reference"
 
-# The runs of TF 0.12.1 that were recorded, from seed 1 on the original split, and which of them an edition is.
+# The runs that were recorded, from seed 1 on the original split.
 RECORDED = {
     "page": dataclasses.replace(PAGE, updates="collected"),
     "page_control_dependencies": PAGE,
     "script": SCRIPT,
     "notebook": NOTEBOOK,
 }
-
 RUN_OF_EDITION = {"page": "page_control_dependencies", "script": "script", "notebook": "notebook"}
-
 RECORDED_SEED = 1
-
 STATE_STEPS = (0, 1, 50, 999)  # the steps before and after which the variables were recorded
-
 STATE_HIDDEN_SIZE = 16
 
 
-def recording(name):
+def recording(name: str) -> dict:
     """What TF 0.12.1 did in one of the recorded runs, 1000 steps from seed 1 on the original split, as a dict.
 
     Among its keys: train_loss and train_accuracy, one number a step; valid_step and valid_accuracy; test_accuracy;
@@ -36,12 +37,35 @@ def recording(name):
     """
     if name not in RECORDED:
         raise InputError(f"recording must be {' or '.join(RECORDED)}, found {name!r}")
-    return json.loads((REFERENCE / f"{name}.json").read_text())
+    return _read_json(name)
 
 
-def printed_notebook():
-    """What the author's notebook printed in 2016: a dict from the step to fractions. Its seed is unknown."""
-    printed = json.loads((REFERENCE / "notebook_printed.json").read_text())
+def recorded_seeds() -> dict:
+    """What TF 0.12.1 did in the notebook's run from ten seeds: from the seed, as text, to a dict like `recording`'s."""
+    return _read_json("notebook_seeds_1_to_10")
+
+
+def recorded_graph(name: str) -> bytes:
+    """The serialised MetaGraphDef that TF 0.12.1 built for a recorded run."""
+    return (_FOLDER / "graph" / f"{name}.meta").read_bytes()
+
+
+def recorded_state(name: str, step: int, when: str):
+    """The variables of a recorded run with 16 hidden units, as an open .npz archive. `when`: before or after the step.
+
+    A name has dots for slashes. `after` has the loss of the step, too.
+    """
+    return np.load(_state_path(name, step, when))
+
+
+def has_states(name: str) -> bool:
+    """Whether states of the recorded run `name` were recorded, to step from. (Of the script there are none.)"""
+    return _state_path(name, 0, "before").exists()
+
+
+def printed_notebook() -> dict:
+    """What the author's notebook printed in 2016: from the step to fractions. Its seed is unknown."""
+    printed = printed_numbers()
     columns = zip(
         printed["step"],
         printed["train_loss"],
@@ -55,6 +79,14 @@ def printed_notebook():
     }
 
 
-def has_states(name):
-    """Whether states of the recorded run `name` were recorded, to step from. (Of the script there are none.)"""
-    return (REFERENCE / "state" / f"{name}_hidden16_step0000_before.npz").exists()
+def printed_numbers() -> dict:
+    """The numbers as the author's notebook printed them, a list for each column."""
+    return _read_json("notebook_printed")
+
+
+def _read_json(name):
+    return json.loads((_FOLDER / f"{name}.json").read_text())
+
+
+def _state_path(name, step, when):
+    return _FOLDER / "state" / f"{name}_hidden{STATE_HIDDEN_SIZE}_step{step:04d}_{when}.npz"

@@ -1,4 +1,15 @@
-"""TODO."""
+"""The rules that decide whether the port is the original. The tests have the same ones.
+
+    envelope    The training loss stays near the recorded one. TF 0.12.1 drifts away from itself when its initial
+                weights are moved by one unit in the last place; three times that drift is allowed.
+    one step    One training step from each recorded state gives the recorded step within rounding.
+    accuracy    Validation and test accuracies are near the recorded ones.
+
+No p-value is a rule: it would break one for nobody's fault every now and then.
+
+Each rule returns a dict: which rule it is, of which run, whether it is kept, the largest part of what is allowed that
+was used ("worst": above 1 it is broken), and a line that says so.
+"""
 
 import dataclasses
 import math
@@ -6,75 +17,92 @@ import math
 import numpy as np
 
 from bn_graph.comparison.one_step import one_step
-from bn_graph.comparison.recordings import RECORDED, RECORDED_SEED, STATE_HIDDEN_SIZE, STATE_STEPS, recording
+from bn_graph.comparison.recordings import (
+    RECORDED,
+    RECORDED_SEED,
+    STATE_HIDDEN_SIZE,
+    STATE_STEPS,
+    has_states,
+    recording,
+)
 from bn_graph.graph import build_graph
 
 ENVELOPES = 3  # how many one-ulp envelopes the port may be away
-
 FLOOR = 1e-4  # a relative difference in loss that is always allowed
-
 # In the page as printed the biases, which are rounding errors, reach the validation and the test.
-TOLERANCE = {"page": 0.05, "page_control_dependencies": 0.003, "script": 0.003, "notebook": 0.003}
+_TOLERANCE = {"page": 0.05, "page_control_dependencies": 0.003, "script": 0.003, "notebook": 0.003}
 
 
-def largest_so_far(losses, reference):
-    """At each step, the largest relative difference in loss so far."""
-    return np.maximum.accumulate(np.abs(np.array(losses) / np.array(reference) - 1))
+def check_rules(name: str, record, splits):
+    """Checks the port's run beside the recorded run `name` by every rule. Yields what each returns.
+
+    record: `TrainingRecord` of the port. splits: `Splits`, the original ones.
+    """
+    yield envelope_rule(name, record.train_loss)
+    yield accuracy_rule(name, record)
+    if has_states(name):
+        yield one_step_rule(name, splits)
 
 
-def envelope(recorded):
-    """At each step, how far TF 0.12.1 has drifted from itself from initial weights that are one ulp away."""
-    return np.max([largest_so_far(run["train_loss"], recorded["train_loss"]) for run in recorded["one_ulp"]], axis=0)
-
-
-def envelope_rule(name, losses):
+def envelope_rule(name: str, losses) -> dict:
+    """Whether the losses, one a step, stay inside the envelope of the recorded run `name`."""
     recorded = recording(name)
-    found = largest_so_far(losses, recorded["train_loss"])
-    ratio = found / np.maximum(ENVELOPES * envelope(recorded), FLOOR)
+    largest = largest_so_far(losses, recorded["train_loss"])
+    ratio = largest / np.maximum(ENVELOPES * envelope(recorded), FLOOR)
     step = int(ratio.argmax())
-    return _rule(
-        "envelope",
-        name,
-        ratio[step],
-        f"at step {step} the training loss is {found[step]:.2g} (relative) from the recorded one",
-    )
+    line = f"at step {step} the training loss is {largest[step]:.2g} (relative) from the recorded one"
+    return _result("envelope", name, ratio[step], line)
 
 
-def accuracy_rule(name, record):
+def accuracy_rule(name: str, record) -> dict:
+    """Whether the accuracies of a `TrainingRecord` are near those of the recorded run `name`."""
     recorded = recording(name)
     expected = dict(zip(recorded["valid_step"], recorded["valid_accuracy"], strict=True))
-    apart = {
+    differences = {
         f"validation accuracy at step {step}": abs(accuracy - expected[step])
         for step, accuracy in zip(record.valid_step, record.valid_accuracy, strict=True)
     }
-    apart["test accuracy"] = abs(record.test_accuracy - recorded["test_accuracy"])
-    worst = _worst(apart)
-    return _rule(
-        "accuracy",
-        name,
-        apart[worst] / TOLERANCE[name],
-        f"the {worst} is {100 * apart[worst]:.2f} points from the recorded one",
-    )
+    differences["test accuracy"] = abs(record.test_accuracy - recorded["test_accuracy"])
+    worst = _key_of_largest(differences)
+    line = f"the {worst} is {100 * differences[worst]:.2f} points from the recorded one"
+    return _result("accuracy", name, differences[worst] / _TOLERANCE[name], line)
 
 
-def one_step_rule(name, splits):
+def one_step_rule(name: str, splits) -> dict:
+    """Whether single steps from the states of the recorded run `name` give the recorded ones."""
     config = dataclasses.replace(RECORDED[name], seed=RECORDED_SEED, hidden_size=STATE_HIDDEN_SIZE)
     tutorial = build_graph(config, splits)
-    found = {
+    ratios = {
         (variable, step): ratio
         for step in STATE_STEPS
         for variable, ratio in one_step(tutorial, name, step, splits).items()
     }
-    worst, step = _worst(found)
-    return _rule("one step", name, found[worst, step], f"{worst} after step {step} is furthest from the recorded one")
+    variable, step = _key_of_largest(ratios)
+    line = f"{variable} after step {step} is furthest from the recorded one"
+    return _result("one step", name, ratios[variable, step], line)
 
 
-def _worst(found):
-    """The key of the largest number, where one that is not a number is larger than all."""
-    return max(found, key=lambda key: math.inf if math.isnan(found[key]) else found[key])
+def largest_so_far(losses, reference) -> np.ndarray:
+    """At each step, the largest relative difference in loss so far."""
+    return np.maximum.accumulate(np.abs(np.array(losses) / np.array(reference) - 1))
 
 
-def _rule(rule, run, worst, says):
+def envelope(recorded: dict) -> np.ndarray:
+    """At each step, how far TF 0.12.1 has drifted from itself from initial weights that are one ulp away."""
+    return np.max([largest_so_far(run["train_loss"], recorded["train_loss"]) for run in recorded["one_ulp"]], axis=0)
+
+
+def _key_of_largest(values):
+    """The key of the largest value, where one that is not a number is larger than all."""
+    return max(values, key=lambda key: math.inf if math.isnan(values[key]) else values[key])
+
+
+def _result(rule, run, worst, line):
     worst = float(worst)
-    kept = worst <= 1  # not so where it is not a number
-    return {"rule": rule, "run": run, "kept": kept, "worst": worst, "says": f"{says}: {worst:.2g} of what is allowed"}
+    return {
+        "rule": rule,
+        "run": run,
+        "kept": worst <= 1,  # not so where it is not a number
+        "worst": worst,
+        "says": f"{line}: {worst:.2g} of what is allowed",
+    }

@@ -1,1 +1,1 @@
-"""What a run leaves behind: checkpoints, exports, event files and pictures, and how it is restored."""
+"""What a run leaves behind: checkpoints, exports, event files and pictures; and how a run is restored."""

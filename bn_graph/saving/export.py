@@ -1,13 +1,15 @@
-"""The way out of TensorFlow 1: a checkpoint of the tutorial's network as a SavedModel and as a Keras file."""
+"""The way out of TensorFlow 1: a checkpoint of the tutorial's network as a SavedModel and as a Keras file.
+
+Only a folder that an earlier export has made is replaced. It is known by a file in it, assets.extra/bn_graph.json.
+"""
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from bn_graph.config import NUM_CLASSES, NUM_FEATURES, TutorialConfig
 from bn_graph.errors import InputError
-from bn_graph.files import check_utf8
+from bn_graph.files import check_utf8, make_folder, sync, sync_tree, temporary_beside
 from bn_graph.graph import create_variables, model
 from bn_graph.record import versions
 from bn_graph.saving.restore import read_checkpoint, restore
@@ -19,13 +21,16 @@ _VARIABLES = ("variables/variables.index", "variables/variables.data-00000-of-00
 _FILES = {KERAS_FILE, str(_MARK), "saved_model.pb", "fingerprint.pb", *_VARIABLES}  # all that an export may consist of
 
 
-def export_model(checkpoint, folder, force=False):
+_FOLDERS = {"assets", "assets.extra", "variables"}
+
+
+def export_model(checkpoint, folder, force: bool = False) -> None:
     """Writes what `tf.train.Saver` saved of the tutorial's network for TensorFlow 2 and Keras 3 to use.
 
     `folder` becomes a SavedModel with the signature serving_default, for `tf.saved_model.load`, TensorFlow Serving and
-    `saved_model_cli`, and has the same network of built-in Keras layers in it, model.keras. Both take float32
-    [rows, 784], pixels 0 to 255, and return the logits after the last ReLU, float32 [rows, 10], as the graph has them.
-    Moving averages are used as they were saved.
+    `saved_model_cli`. In it is model.keras, the same network of built-in Keras layers. Both take pixels 0 to 255,
+    float32 [rows, 784]. Both return the logits after the last ReLU, float32 [rows, 10], as the graph has them. Moving
+    averages are used as they were saved.
 
     A checkpoint does not say whether batch_norm was called with center and scale. It need not: a beta that was never
     used is still 0, and a gamma still 1.
@@ -36,30 +41,35 @@ def export_model(checkpoint, folder, force=False):
     Raises `InputError` where the checkpoint is not one of the tutorial's, or `folder` holds what we did not write;
     nothing is written then.
     """
-    check_folder(folder, force)
+    _check_export_folder(folder, force)
     weights = read_checkpoint(checkpoint).get("hidden_layer/weights")
     if weights is None or weights.ndim != 2:
         raise InputError(f"{checkpoint}: has no hidden_layer/weights [{NUM_FEATURES}, units]")
-    place = Path(os.path.realpath(folder))  # where it is a link, what it leads to
+    target = Path(os.path.realpath(folder))  # where it is a link, what it leads to
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".bn_graph.") as temporary:
-            whole = Path(temporary, "model")
+        make_folder(target.parent)
+        with temporary_beside(target) as temporary:
+            whole, earlier = temporary / "model", temporary / "earlier"
             variables = _save_saved_model(checkpoint, weights.shape[1], whole)
             _save_keras(variables, whole / KERAS_FILE)
             (whole / _MARK).parent.mkdir()
             (whole / _MARK).write_text(json.dumps({"checkpoint": str(checkpoint), "versions": versions()}, indent=1))
-            if _written_by_us(place):
-                place.rename(Path(temporary, "earlier"))
-            if place.exists():
-                _put(whole, Path(folder))
+            sync_tree(whole)
+            if _written_by_us(target):
+                target.rename(earlier)
+                if not _written_by_us(earlier):
+                    earlier.rename(target)
+                    raise InputError(f"{folder}: somebody has put something into it in the meantime")
+            if target.exists():
+                _move_files(whole, Path(folder))
             else:
-                whole.rename(place)
+                whole.rename(target)
+            sync(target.parent)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
 
 
-def check_folder(folder, force=False):
+def _check_export_folder(folder, force):
     """Raises `InputError` where `folder` is there and is no folder, or is neither empty nor an earlier export."""
     folder = Path(folder)
     check_utf8(folder)
@@ -81,26 +91,30 @@ def _written_by_us(folder):
     """Whether the folder holds an earlier export and nothing else."""
     if not (folder / _MARK).is_file():
         return False
-    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return {str(file.relative_to(folder)) for file in files} <= _FILES
+    parts = list(folder.rglob("*"))
+    names = {str(part.relative_to(folder)): part for part in parts}
+    folders = {name for name, part in names.items() if part.is_dir()}
+    # We make no links: one is somebody else's, whatever it is called.
+    return not any(part.is_symlink() for part in parts) and folders <= _FOLDERS and names.keys() - folders <= _FILES
 
 
-def _put(whole, folder):
+def _move_files(whole, folder):
     """Moves the files of the folder `whole` to their places in `folder`, the mark last."""
     files = sorted((file.relative_to(whole) for file in whole.rglob("*") if file.is_file()), key=lambda f: f == _MARK)
     for file in files:
-        for place in (folder / part for part in file.parents[:-1]):
-            if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):  # a link would lead out of it
-                raise InputError(f"{place}: expected a folder; the export puts {file.name} there")
+        for parent in (folder / part for part in file.parents[:-1]):
+            if os.path.lexists(parent) and (parent.is_symlink() or not parent.is_dir()):  # a link would lead out of it
+                raise InputError(f"{parent}: expected a folder; the export puts {file.name} there")
         if (folder / file).is_dir():
             raise InputError(f"{folder / file}: expected a file, found a folder")
     for file in files:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        make_folder((folder / file).parent)
         (whole / file).replace(folder / file)
+        sync((folder / file).parent)
 
 
 def _save_saved_model(checkpoint, hidden_size, folder):
-    """Writes the SavedModel and returns the variables' values by name."""
+    """Writes the SavedModel to `folder` and returns the variables' values by name."""
     config = TutorialConfig(hidden_size=hidden_size, center=True, scale=True)
     with tf.Graph().as_default(), tf.Session() as session:
         pixels = tf.placeholder(tf.float32, [None, NUM_FEATURES], name="pixels")
@@ -113,7 +127,8 @@ def _save_saved_model(checkpoint, hidden_size, folder):
 
 
 def _save_keras(variables, path):
-    import keras
+    """Writes the network of Keras layers to `path`, with the values `variables` by name."""
+    import keras  # here: importing it takes seconds, which a checkpoint that is refused can spare
 
     layers = [keras.Input((NUM_FEATURES,), name="pixels")]
     for scope, units in (("hidden_layer", len(variables["hidden_layer/biases"])), ("output_layer", NUM_CLASSES)):

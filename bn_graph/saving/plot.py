@@ -1,67 +1,49 @@
-"""Pictures of what was measured."""
-
-import io
-import warnings
+"""A picture of a run."""
 
 import numpy as np
 
-from bn_graph.files import open_file, write_whole
+from bn_graph.files import write_whole
+from bn_graph.pictures import BLUE, GREEN, STYLE, VERMILION, png
 
-SOFTWARE = "bn_graph"  # in the metadata of every picture, so that we know our own
 
-
-def plot_record(record, path):
+def plot_record(record, path) -> None:
     """Writes a PNG of a `TrainingRecord` to `path`, replacing it. Raises OSError."""
     write_whole(path, png(record_figure(record)))
 
 
-def png(figure, dpi=120):
-    """The bytes of a PNG of a matplotlib figure."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": SOFTWARE})
-    return content.getvalue()
-
-
 def record_figure(record):
     """A matplotlib figure of a `TrainingRecord`: loss, training and validation accuracy over the steps."""
+    import matplotlib  # here: importing it takes a second, which --help can spare
     from matplotlib.figure import Figure
 
-    config = record.config
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    loss, accuracy = figure.subplots(2, 1, sharex=True)
-    figure.suptitle(
-        f"{config.edition}, updates: {config.updates}, split: {record.split}, seed {config.seed}\n"
-        f"test accuracy {record.test_accuracy:.2%}"
-    )
-
-    steps = np.arange(len(record.train_loss))
-    loss.plot(steps, record.train_loss, color="tab:blue", linewidth=0.8)
-    loss.set_ylabel("training loss (batch)")
-    loss.set_ylim(bottom=0)
-    train, valid = 100 * np.array(record.train_accuracy), 100 * np.array(record.valid_accuracy)
-    accuracy.plot(steps, train, color="tab:blue", linewidth=0.5, alpha=0.5, label="training (batch)")
-    accuracy.plot(record.valid_step, valid, color="tab:orange", marker="o", markersize=3, label="validation")
-    accuracy.axhline(100 * record.test_accuracy, color="tab:green", linestyle="--", label="test, at the end")
-    accuracy.set_ylabel("accuracy (%)")
-    accuracy.set_ylim(0, 101)
-    accuracy.set_xlabel("step")
-    accuracy.legend(loc="lower right")
-    for axes in (loss, accuracy):
-        axes.grid(alpha=0.3)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8, 6))
+        loss, accuracy = figure.subplots(2, 1, sharex=True)
+        figure.suptitle(_title(record))
+        _draw_loss(loss, record)
+        _draw_accuracy(accuracy, record)
     return figure
 
 
-# The pictures of a comparison, as `bn_graph.comparison.compare` measured it. Each is drawn on axes that it is given.
+def _title(record):
+    config = record.config
+    return (
+        f"Edition {config.edition}: {record.test_accuracy:.2%} of the test rows are right after {config.steps} steps\n"
+        f"{config.batch_norm_words()}, split {record.split}, seed {config.seed}"
+    )
 
 
-def picture_written_by_us(path):
-    """Whether the file `path` is a PNG that bn_graph wrote."""
-    from PIL import Image
+def _draw_loss(axes, record):
+    axes.plot(np.arange(record.num_steps), record.train_loss, linewidth=0.8)
+    axes.set(title="Loss of each training batch", ylabel="loss")
+    axes.set_ylim(bottom=0)
 
-    try:
-        with warnings.catch_warnings(), open_file(path) as file:
-            warnings.simplefilter("ignore")  # of a picture that says it is enormous
-            with Image.open(file, formats=["PNG"]) as image:
-                return image.info.get("Software") == SOFTWARE
-    except Exception:  # broken pictures raise half a dozen kinds: whatever it is, we did not write it
-        return False
+
+def _draw_accuracy(axes, record):
+    train, valid = 100 * np.array(record.train_accuracy), 100 * np.array(record.valid_accuracy)
+    axes.plot(np.arange(record.num_steps), train, color=BLUE, linewidth=0.5, alpha=0.5, label="training batch")
+    axes.plot(record.valid_step, valid, color=VERMILION, marker="o", label="validation")
+    axes.axhline(100 * record.test_accuracy, color=GREEN, linestyle="--", label="test, at the end")
+    axes.set(title="Accuracy on training batches, validation and test", xlabel="step", ylabel="accuracy (%)")
+    axes.set_ylim(0, 101)
+    axes.legend(loc="lower right")

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Gives the variables of a graph the values that a checkpoint of TensorFlow has, by name."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from bn_graph.errors import InputError
 from bn_graph.formats.tf_checkpoint import Checkpoint
 
 
-def read_checkpoint(path):
+def read_checkpoint(path) -> dict:
     """Name to array of every variable of numbers in the checkpoint `path`, as `Checkpoint` takes it.
 
     Raises `InputError` where there is none or it cannot be read.
@@ -14,7 +14,7 @@ def read_checkpoint(path):
     return Checkpoint(path).read_all()
 
 
-def restore_original_checkpoint(tutorial, session, path):
+def restore_original_checkpoint(tutorial, session, path) -> list:
     """Gives the variables of a `TutorialGraph` the values that `tf.train.Saver` of TF 0.12 saved, by name.
 
     The checkpoint may come from any edition. Weights, biases, beta, gamma and moving statistics are required; the
@@ -28,26 +28,43 @@ def restore_original_checkpoint(tutorial, session, path):
     Returns: the names of the variables that are not in the checkpoint.
 
     Raises `InputError` where the checkpoint cannot be read, or a variable is missing or has another shape or type, with
-    the names. Nothing is restored then.
+    the names; and where it has batch norm and the graph has none. Nothing is restored then.
     """
+    if not tutorial.config.batch_norm and "hidden_layer/moving_mean" in Checkpoint(path).variables:
+        raise InputError(f"{path}: has hidden_layer/moving_mean, so it needs batch norm; batch_norm is False")
     return restore(session, path, tutorial.variables, tutorial.model_variables)
 
 
-def restore(session, path, variables, required):
-    """Gives `variables`, name to variable, the values of the checkpoint `path`; see `restore_original_checkpoint`."""
+def unused_parameters(tutorial, session) -> list:
+    """Which of `beta` and `gamma` some training has moved from its start, 0 and 1, and the graph does not use."""
+    config = tutorial.config
+    unused = [name for name, used in (("beta", config.center), ("gamma", config.scale)) if not used]
+    starts = {"beta": 0, "gamma": 1}
+    values = session.run({key: tutorial.variables[key] for key in tutorial.model_variables})
+    return [
+        name
+        for name in unused
+        if any((value != starts[name]).any() for key, value in values.items() if key.endswith(f"/{name}"))
+    ]
+
+
+def restore(session, path, variables: dict, required) -> list:
+    """Gives `variables`, name to variable, the values of the checkpoint `path`, and returns the names of the others.
+
+    required: the names that must be there; `InputError` where one is not.
+    """
     checkpoint = Checkpoint(path)
     missing = [name for name in variables if name not in checkpoint.variables]
-    required = [name for name in missing if name in required]
-    if required:
-        raise InputError(f"{path}: has no {', '.join(required)}")
+    if any(name in required for name in missing):
+        raise InputError(f"{path}: has no {', '.join(name for name in missing if name in required)}")
     values = {}
     for name, variable in variables.items():
         if name in missing:
             continue
         shape, dtype = tuple(variable.shape), np.dtype(variable.dtype.base_dtype.as_numpy_dtype)
-        found_shape, found_dtype = checkpoint.variables[name]
-        if found_shape != shape or str(found_dtype) != str(dtype):
-            raise InputError(f"{path}: {name}: expected {dtype} {list(shape)}, found {found_dtype} {list(found_shape)}")
+        saved_shape, saved_dtype = checkpoint.variables[name]
+        if saved_shape != shape or str(saved_dtype) != str(dtype):
+            raise InputError(f"{path}: {name}: expected {dtype} {list(shape)}, found {saved_dtype} {list(saved_shape)}")
         values[name] = checkpoint.read(name)
     for name, value in values.items():
         # Through the op that initialises it, so that restoring adds nothing to the graph.

@@ -12,9 +12,9 @@ import pytest
 from bn_graph import NOTEBOOK, InputError, TrainingRecord, build_graph, recording, train
 from bn_graph.comparison.compare import compare
 from bn_graph.comparison.graph_2016 import Graph2016
-from bn_graph.comparison.measurements import statistics as summary
+from bn_graph.comparison.measurements import summarize as summary
 from bn_graph.comparison.measurements import two_samples
-from bn_graph.comparison.report import FILES, lines, page
+from bn_graph.comparison.report import FILES, html_page, summary_lines
 from bn_graph.comparison.rules import accuracy_rule, envelope_rule
 from tests.helpers import compare_with_notebook, largest_so_far, recorded_config
 from tests.paths import PACKAGED
@@ -26,7 +26,7 @@ def test_the_command_prints_a_short_table_and_names_its_files(comparison):
     process, folder, found = comparison
     assert process.stderr == ""  # no progress bar, where there is no terminal, and nothing of TensorFlow's
     printed = process.stdout.splitlines()
-    assert printed[:-1] == list(lines(found)) and len(printed) < 25
+    assert printed[:-1] == list(summary_lines(found)) and len(printed) < 25
     assert printed[-2] == "The port is the original, by every rule."
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
@@ -237,9 +237,9 @@ def test_a_port_with_bessels_correction_is_found_out(tmp_path):
         "@wrapt.when_imported('bn_graph.graph')\n"
         "def bessel(graph):\n"
         "    graph.batch_norm = functools.partial(graph.batch_norm, fused=True)\n"
-        "@wrapt.when_imported('bn_graph.comparison.compare')\n"
-        "def first_runs(compare):\n"
-        "    trained, runs = compare.trained, {}\n"
+        "@wrapt.when_imported('bn_graph.comparison.runs')\n"
+        "def first_runs(runs_module):\n"
+        "    trained, runs = runs_module.train_port, {}\n"
         "    def once(tutorial, *arguments, **options):\n"
         "        config = tutorial.config\n"
         "        if config.updates not in runs:\n"
@@ -248,7 +248,7 @@ def test_a_port_with_bessels_correction_is_found_out(tmp_path):
         "        record, right = runs[config.updates]\n"
         "        accuracy = record.test_accuracy - config.seed / 10000\n"
         "        return dataclasses.replace(record, config=config, test_accuracy=accuracy), right\n"
-        "    compare.trained = once\n"
+        "    runs_module.train_port = once\n"
     )
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     out = tmp_path / "out"
@@ -318,8 +318,8 @@ def test_a_page_of_numbers_that_are_not_finite_is_still_a_page(comparison):
     found["steps"][3]["port"]["train_loss"] = None
     for test in found["seeds"]["tests"].values():
         test["low"] = test["high"] = test["welch"]["p"] = None
-    assert "–" in page(found)
-    assert list(lines(found))
+    assert "–" in html_page(found)
+    assert list(summary_lines(found))
 
 
 # Mistakes.

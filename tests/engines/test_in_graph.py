@@ -71,7 +71,7 @@ def test_a_limit_of_steps_or_bytes_to_one_run_changes_nothing(monkeypatch, split
 def test_a_training_set_that_memory_does_not_hold_again_is_fed_batch_by_batch(monkeypatch, splits):
     config = dataclasses.replace(NOTEBOOK, **QUICK)
     monkeypatch.setattr("bn_graph.memory.free_memory", lambda: 1_000_000)
-    monkeypatch.setattr("bn_graph.engines.in_graph.MOST_BYTES", 3 * 64 * 784)
+    monkeypatch.setattr("bn_graph.engines.graph_loop.MOST_BYTES", 3 * 64 * 784)
     fed = []
     pixels = type(splits.train_X).pixels
     monkeypatch.setattr(
@@ -145,7 +145,7 @@ def test_steps_per_second_are_of_the_steps_after_the_warm_up(splits):
 
 
 def test_another_engine_is_refused(splits):
-    with pytest.raises(InputError, match="^engine must be session or in_graph, found 'eager'$"):
+    with pytest.raises(InputError, match="^engine must be session or in_graph or compiled, found 'eager'$"):
         train(build_graph(dataclasses.replace(PAGE, **QUICK), splits), splits, engine="eager")
     process = run_tutorial("--engine", "eager")
     assert process.returncode == 2 and process.stderr.count("\n") == 1 and "in_graph" in process.stderr

@@ -13,8 +13,10 @@ import pytest
 
 from bn_graph import InputError
 from bn_graph.formats.crc32c import crc32c
-from bn_graph.formats.leveldb_table import _Table
-from bn_graph.formats.tf_checkpoint import BundleEntryProto, BundleHeaderProto, Checkpoint, SavedTensorSlices
+from bn_graph.formats.leveldb_table import Table
+from bn_graph.formats.tf_checkpoint import Checkpoint
+from bn_graph.formats.tf_checkpoint_v1 import SavedTensorSlices
+from bn_graph.formats.tf_checkpoint_v2 import BundleEntryProto, BundleHeaderProto
 from bn_graph.saving.restore import read_checkpoint
 from bn_graph.tf1 import tf
 from tests.formats.checkpoint_files import (
@@ -126,7 +128,7 @@ DATA = ".data-00000-of-00001"
 
 def rewritten(path, name, /, **fields):
     """The table `path` with other fields in the message of a variable, or, with the name '', in its header."""
-    entries = list(_Table(path).items())
+    entries = list(Table(path).items())
     for number, (key, value) in enumerate(entries):
         if path == SMALL_V1 and not key:
             message = SavedTensorSlices.FromString(value)
@@ -215,7 +217,7 @@ def test_a_v1_checkpoint_that_lies_about_a_variable_gets_one_line(tmp_path, lie)
 
 
 def test_a_table_that_is_none_gets_one_line(tmp_path):
-    content, entries = Path(f"{SMALL_V2}.index").read_bytes(), list(_Table(f"{SMALL_V2}.index").items())
+    content, entries = Path(f"{SMALL_V2}.index").read_bytes(), list(Table(f"{SMALL_V2}.index").items())
     swapped = [*entries[:1], entries[2], entries[1], *entries[3:]]
     one = block(entries)
     cases = {
@@ -255,13 +257,13 @@ def test_a_table_that_is_none_gets_one_line(tmp_path):
 
 
 def test_a_name_that_would_write_lines_of_its_own_is_quoted(tmp_path):
-    header, (_, entry), *_ = _Table(f"{SMALL_V2}.index").items()
+    header, (_, entry), *_ = Table(f"{SMALL_V2}.index").items()
     (tmp_path / "x.index").write_bytes(table([header, (b"a\n\x1b[2Jb", entry)]))
     refused(tmp_path / "x", r"a\n\x1b[2Jb: No such file")
 
 
 def test_small_files_that_claim_much_take_little_time_and_memory(tmp_path):
-    entries = list(_Table(f"{SMALL_V2}.index").items())
+    entries = list(Table(f"{SMALL_V2}.index").items())
     shutil.copy(f"{SMALL_V2}{DATA}", tmp_path / f"many{DATA}")
     weights = next(value for key, value in entries if key == b"hidden_layer/weights")
     many = [entries[0], *((f"{number:05}".encode(), weights) for number in range(20000))]

@@ -53,12 +53,12 @@ def checkpoint_in(folder):
 
 @functools.cache
 def table_of(content):
-    from bn_graph.formats.leveldb_table import _Table
+    from bn_graph.formats.leveldb_table import Table
 
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()
-        return list(_Table(file.name).items())
+        return list(Table(file.name).items())
 
 
 def lying(rng, content):

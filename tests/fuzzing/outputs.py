@@ -15,7 +15,7 @@ def seeds():
     from PIL import Image, PngImagePlugin
 
     from bn_graph.comparison.report import GENERATOR
-    from bn_graph.saving.plot import SOFTWARE
+    from bn_graph.pictures import SOFTWARE
 
     about, file = PngImagePlugin.PngInfo(), io.BytesIO()
     about.add_text("Software", SOFTWARE)
@@ -57,7 +57,7 @@ def damage(rng, seeds):
 
 def parse(folder):
     from bn_graph.comparison.report import json_written_by_us, page_written_by_us
-    from bn_graph.saving.plot import picture_written_by_us
+    from bn_graph.pictures import picture_written_by_us
 
     found = (
         picture_written_by_us(folder / "out.png"),

@@ -1,15 +1,16 @@
-"""scripts/benchmark.py, as a user types it."""
+"""scripts/benchmark, as a user types it."""
 
 import importlib.util
 import json
 import os
-import runpy
+import re
 import sys
 
 import numpy as np
 import pytest
 
 from bn_graph import load_mnist
+from tests.audit.growing_graphs import FAMILIES
 from tests.helpers import run
 from tests.paths import ROOT
 
@@ -18,7 +19,7 @@ PACKAGES |= {"jax": "optax", "jax_loop": "optax"}
 
 
 def benchmark(*arguments, **options):
-    return run(sys.executable, ROOT / "scripts" / "benchmark.py", *arguments, **options)
+    return run(sys.executable, ROOT / "scripts" / "benchmark", *arguments, **options)
 
 
 def path_with(folder):
@@ -49,7 +50,7 @@ def test_training_prints_a_table_and_writes_all_it_measured_and_says_what_is_mis
     (port,) = found["results"]["in_graph"]
     assert len(port["valid_accuracy"]) == 2 and port["valid_accuracy"][-1] > 0.88 and port["test_accuracy"] > 0.88
 
-    from bn_graph.saving.plot import picture_written_by_us
+    from bn_graph.pictures import picture_written_by_us
 
     assert picture_written_by_us(picture)
 
@@ -71,14 +72,31 @@ def test_a_system_that_fails_is_named_with_what_it_said_and_the_others_go_on(tmp
     assert "floor: two products and Adam" in process.stdout
 
 
-def test_the_data_of_scale_are_there_when_they_are_asked_for_and_are_the_digits(tmp_path, mnist):
-    cases = runpy.run_path(str(ROOT / "scripts" / "benchmark.py"))["data_cases"](tmp_path)
+def test_the_data_of_scale_are_there_when_they_are_asked_for_and_are_the_digits(tmp_path, mnist, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from benchmark.scale import data_cases
+
+    cases = data_cases(tmp_path)
     for _ in ("npz", "idx"):
         _, settings = next(cases)
         assert [path.name for path in tmp_path.iterdir()] == [settings["data"].name]
         found = load_mnist(str(settings["data"]))
         np.testing.assert_array_equal(found.target, mnist.target)
         np.testing.assert_array_equal(found.data[:100], mnist.data[:100])
+
+
+def test_the_audit_says_what_each_family_of_graphs_costs_for_each_byte(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from benchmark import audit
+
+    monkeypatch.setattr(audit, "NUM_LAYERS", (2,))
+    monkeypatch.setattr(audit, "FAMILY_SIZES", (4, 8))
+    measured = audit.measure(None)
+    sizes = {(result["family"], result["n"]): result["bytes"] for result in measured["families"]}
+    assert sizes == {(name, n): family(n).ByteSize() for name, family in FAMILIES.items() for n in (4, 8)}
+    *_, header, first = list(audit.lines(measured))[: -len(FAMILIES) + 1]
+    assert header.split() == ["n", "=", "4", "n", "=", "8"]
+    assert re.fullmatch(r"outputs_and_control_outputs( +[0-9.]+ s +[0-9.]+ us){2}", first)
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,9 @@ def made_of(graph, value):
             continue
         if op in ("ReadVariableOp", "Identity"):
             # What a variable holds after an assignment is read behind a control edge.
-            stack += [Output(c, 0) for c in graph.controls[node] if graph.ops[c] in ASSIGN_OPS]
+            own = graph.variables_of(inputs[0])
+            assigned = [c for c in graph.controls[node] if graph.ops[c] in ASSIGN_OPS]
+            stack += [Output(c, 0) for c in assigned if not own.isdisjoint(graph.variables_of(graph.inputs[c][0]))]
         if op in REDUCE_OPS and reduces_the_batch(graph, node):
             reductions.add(node)
         elif op in FUSED_OPS:

@@ -15,15 +15,13 @@ Right:
 """
 
 from bn_graph.audit.evidence import Doubt, Problem
+from bn_graph.audit.instructions import copy_statistics
 from bn_graph.audit.layers.normalizations import parameters_of
 from bn_graph.audit.layers.statistics import made_of_variables
 from bn_graph.audit.layers.updates import made_of
 
 NAME = "statistics-not-copied"
 SEVERITY = "error"
-_FIX = """\
-pairs = zip(tf.global_variables(scope_of_copy), tf.global_variables(scope_of_trained))  # not only the trainable ones
-copy = tf.group(*(tf.assign(target, source) for target, source in pairs))"""
 
 
 def check(layer, audit):
@@ -44,7 +42,7 @@ def check(layer, audit):
         "Its parameters are copied from another layer, and its moving statistics from nobody: the copy normalises by "
         "their initial values."
     )
-    yield Problem([*forgotten, *copied], message, _FIX)
+    yield Problem([*forgotten, *copied], message, copy_statistics(audit, layer, copied))
 
 
 def _is_followed(variable, layer, audit):

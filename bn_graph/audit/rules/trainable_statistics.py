@@ -12,6 +12,8 @@ Right:
     moving_mean = tf.get_variable("moving_mean", shape, trainable=False)
 """
 
+import json
+
 from bn_graph.audit.evidence import Problem
 from bn_graph.audit.graph.ops import is_optimizer_op
 from bn_graph.audit.keras import keras_trains
@@ -19,7 +21,7 @@ from bn_graph.audit.training_step import targets
 
 NAME = "trainable-statistics"
 SEVERITY = "error"
-_FIX = "moving_mean = tf.get_variable('moving_mean', shape, trainable=False)"
+_FIX_LIST = "train_op = optimizer.minimize(loss, var_list=tf.trainable_variables())  # without the moving statistics"
 
 
 def check(layer, audit):
@@ -33,16 +35,23 @@ def check(layer, audit):
             "The optimizer has the moving statistics among its variables. Where is_training says so, no gradient "
             "reaches them; a step that does not feed it trains them."
         )
-        yield Problem(trained, message, _FIX, "warning")
+        yield Problem(trained, message, _fix(trained, audit), "warning")
     elif trained:
         message = "The moving statistics are trained: the optimizer moves them along a gradient."
-        yield Problem(trained, message, _FIX)
+        yield Problem(trained, message, _fix(trained, audit))
     elif collected and not audit.fact(keras_trains):  # whose optimizers ask the model, and not the collection
         message = (
             "The moving statistics are in TRAINABLE_VARIABLES: an optimizer, weight decay, or whatever else "
             "takes these variables changes them."
         )
-        yield Problem(collected, message, _FIX)
+        yield Problem(collected, message, _fix(collected, audit))
+
+
+def _fix(wrong, audit):
+    """Each statistic that is listed as trainable is made so no more; else the optimizer's own list leaves it out."""
+    listed = sorted(audit.trainable.intersection(wrong))
+    names = [json.dumps(audit.graph.names[v].rpartition("/")[2]) for v in listed]
+    return "\n".join(f"tf.get_variable({name}, ..., trainable=False)" for name in dict.fromkeys(names)) or _FIX_LIST
 
 
 def _gets_no_gradient(layer, audit):

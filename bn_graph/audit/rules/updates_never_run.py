@@ -45,7 +45,7 @@ def check(layer, audit):
             f"and {audit.who_reads_statistics(layer)} normalises by these, unless the session loop fetches the update "
             "ops itself."
         )
-        yield Problem(idle, message, run_updates(audit))
+        yield Problem(idle, message, run_updates(audit, layer))
     else:
         name = printable(audit.graph.names[min(beside)])
         yield Doubt(f"the updates run only where {name} is fetched along with the train op")

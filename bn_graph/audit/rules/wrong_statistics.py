@@ -18,6 +18,7 @@ import re
 
 from bn_graph.audit.evidence import Doubt, Problem, has_gradients
 from bn_graph.audit.graph.flat_graph import printable
+from bn_graph.audit.instructions import train_on_batch, update_where_it_trains, use_moving_statistics
 from bn_graph.audit.keras import keras_trains
 from bn_graph.audit.layers.batches import batch_of
 from bn_graph.audit.layers.grouping import is_in_loop, is_read
@@ -26,11 +27,7 @@ from bn_graph.audit.savers import come_from_checkpoint
 NAME = "wrong-statistics"
 SEVERITY = "error"
 TRAINING_NAME = re.compile(r"(^|/)(is_?train(ing)?|train(ing)?|phase_train|train_phase|training_phase)(_\d+)?$", re.I)
-_FIX_TRAINING = "batch_norm(..., is_training=True)  # in the training tower"
-_FIX_BRANCHES = "mean, variance = tf.cond(is_training, update_and_take_batch_statistics, take_moving_statistics)"
-_FIX_EVALUATION = "batch_norm(..., is_training=False, reuse=True)  # in the evaluation tower"
 _FIX_SERVING = "logits = network(x, is_training=False)  # the graph that is exported"
-_FIX_KERAS_PHASE = "session.run(train_op, {..., tf.keras.backend.learning_phase(): True})  # in each training step"
 _FIX_DEFAULT = "is_training = tf.placeholder(tf.bool, [])  # without a default, TensorFlow says when it was not fed"
 
 
@@ -56,19 +53,19 @@ def _check_training(layer, audit):
             "The layer's moving statistics are frozen: they come from a checkpoint, and gamma or beta are trained on "
             "top of them. That is right only where the new data are like those of the checkpoint."
         )
-        yield Problem(evidence, message, _FIX_TRAINING, "warning")
+        yield Problem(evidence, message, train_on_batch(audit, layer), "warning")
     elif trained:
         message = (
             "The training tower normalises by the moving statistics and trains gamma or beta on top of them: "
             "is_training is False where it should be True."
         )
-        yield Problem(evidence, message, _FIX_TRAINING)
+        yield Problem(evidence, message, train_on_batch(audit, layer))
     elif not any(audit.step.run & _assigned_from_elsewhere(variable, audit) for variable in layer.statistics):
         message = (
             "The layer is frozen: its training tower normalises by the moving statistics. That is right only "
             "where they come from a checkpoint."
         )
-        yield Problem(evidence, message, _FIX_TRAINING, "warning")
+        yield Problem(evidence, message, train_on_batch(audit, layer), "warning")
 
 
 def _assigned_from_elsewhere(variable, audit):
@@ -81,7 +78,7 @@ def _check_branches(layer, audit):
     for node, value in sorted(audit.selectors(layer)):
         if not value and TRAINING_NAME.search(audit.graph.names[node]):
             message = "The branches are exchanged: where is_training is True, the moving statistics are used."
-            yield Problem([node], message, _FIX_BRANCHES)
+            yield Problem([node], message, update_where_it_trains())
 
 
 def _check_evaluation(layer, audit):
@@ -99,7 +96,7 @@ def _check_evaluation(layer, audit):
             "An evaluation tower normalises by the statistics of its own batch, so that a prediction depends on "
             "what else is in the batch: is_training is True where it should be False."
         )
-        yield Problem(evidence, message, _FIX_EVALUATION)
+        yield Problem(evidence, message, use_moving_statistics(audit, layer, "in the evaluation tower"))
 
 
 def _check_default(layer, audit):
@@ -127,7 +124,10 @@ def _check_default(layer, audit):
             message = "is_training is True by default: an evaluation that does not feed it uses its batch's statistics."
         else:
             continue
-        yield Problem([node], message, _FIX_KERAS_PHASE if is_keras_phase else _FIX_DEFAULT, "warning")
+        fix = _FIX_DEFAULT
+        if is_keras_phase:
+            fix = f'feed_dict["{graph.names[node]}:0"] = True  # in each training step'
+        yield Problem([node], message, fix, "warning")
 
 
 def _is_fed_by_user(layer, audit):

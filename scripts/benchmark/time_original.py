@@ -1,10 +1,10 @@
-"""The original of 2016, for scripts/benchmark.py: trains it on TensorFlow 0.12.1 and prints what it measured as JSON.
+"""The original of 2016, for scripts/benchmark: trains it on TensorFlow 0.12.1 and prints what it measured as JSON.
 
-    python2.7 scripts/time_original.py
-    python scripts/benchmark.py --original python2.7
+    python2.7 scripts/benchmark/time_original.py
+    python scripts/benchmark --original python2.7
 
-Python 2.7 with tensorflow 0.12.1 and the numpy that comes with it. It trains the graph that scripts/record_reference.py
-recorded, in the tutorial's loop, and prints what scripts/peers.py prints.
+Python 2.7 with tensorflow 0.12.1 and the numpy that comes with it. It trains the graph that tests/recording/reference
+recorded, in the tutorial's loop, and prints what scripts/benchmark/peers prints.
 """
 
 from __future__ import print_function  # noqa: UP010
@@ -19,10 +19,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-GRAPH = os.path.join(HERE, "..", "bn_graph", "reference", "graph", "notebook.meta")
-DIGITS = os.path.join(HERE, "..", "bn_graph", "data", "mnist.npz")
-ROWS = os.path.join(HERE, "..", "tests", "reference", "splits_scikit-learn-0.18.1.npz")
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+GRAPH = os.path.join(ROOT, "bn_graph", "comparison", "reference", "graph", "notebook.meta")
+DIGITS = os.path.join(ROOT, "bn_graph", "data", "mnist.npz")
+ROWS = os.path.join(ROOT, "tests", "reference", "splits_scikit-learn-0.18.1.npz")
 BATCH_SIZE = 64
 BLOCK = 50  # steps between two validations
 
@@ -41,7 +41,7 @@ def load_sets():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__ and __doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1000)
     steps = parser.parse_args().steps
     sets = load_sets()
@@ -71,9 +71,9 @@ def main():
             if step % BLOCK == 0:
                 valid_accuracy.append(accuracy("valid"))
                 begin, before = step + 1, time.time()
-        found = {"blocks": blocks, "seconds": time.time() - start, "loss": float(loss)}
-        found.update(valid_accuracy=valid_accuracy, test_accuracy=accuracy("test"))
-    print(json.dumps(found))
+        measured = {"blocks": blocks, "seconds": time.time() - start, "loss": float(loss)}
+        measured.update(valid_accuracy=valid_accuracy, test_accuracy=accuracy("test"))
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What the documentation says of speed, measured again: `python scripts/benchmark`."""
