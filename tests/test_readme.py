@@ -177,6 +177,11 @@ def is_a_cluster(terminal, words):
     assert json.loads(value) and cluster_of({name: value})
 
 
+def is_module(terminal, words):
+    """The module behind `python -m` is there."""
+    assert (ROOT / f"{words[2].replace('.', '/')}.py").exists(), words[2]
+
+
 def is_a_file(terminal, words):
     """Its last word is the path of something in a clone."""
     assert (ROOT / words[-1]).exists(), words[-1]

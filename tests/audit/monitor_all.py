@@ -1,5 +1,6 @@
-"""What MovingStatisticsSession says of all graphs of TF 0.12.1, 1.4.1 and 1.15.0: python -m tests.audit.monitor_all FOLDER
+"""What MovingStatisticsSession says of all recorded graphs: python -m tests.audit.monitor_all FOLDER
 
+Those of TensorFlow 0.12.1, 1.4.1 and 1.15.0 are run, as far as today's TensorFlow runs them.
 FOLDER has what is in tests/reference/audit.tar.xz. Prints the graphs of which it is wrong; exit code 1 if there is one.
 """
 
