@@ -114,7 +114,14 @@ def run_inside(audit, layer):
 def _own_updates(audit, layer):
     """The updates that follow the batches that the layer is trained on, or whose batch is not known."""
     trained = {use for use in layer.uses if audit.step.roles[use] == "training"}
-    return [update for update in layer.updates if not update.uses or not trained.isdisjoint(update.uses)]
+    updates = _all_updates(audit, layer)
+    return [update for update in updates if not update.uses or not trained.isdisjoint(update.uses)]
+
+
+def _all_updates(audit, layer):
+    """The updates of a layer, and those of the variables that its moving statistics average."""
+    through = dict.fromkeys(variable for update in layer.updates for variable in update.through)
+    return dict.fromkeys([*layer.updates, *(u for variable in through for u in audit.updates.get(variable, ()))])
 
 
 def _train_op_of(audit, layer):
@@ -148,7 +155,7 @@ def _layers_by_train_op(audit):
 def _runners(audit):
     """Each `Update` to the op to wait for so that it runs; None where there is none, in some loops and branches."""
     frames = find_frames(audit.graph)
-    return {update: _runner(audit.graph, frames, update.node) for layer in audit.layers for update in layer.updates}
+    return {u: _runner(audit.graph, frames, u.node) for layer in audit.layers for u in _all_updates(audit, layer)}
 
 
 def _runner(graph, frames, update):
@@ -191,7 +198,7 @@ def _is_collection_harmful(audit):
 
 
 def _libraries(audit):
-    return {update: library_of(audit, layer) for layer in audit.layers for update in layer.updates}
+    return {update: library_of(audit, layer) for layer in audit.layers for update in _all_updates(audit, layer)}
 
 
 def _updates_in_collection(audit):
