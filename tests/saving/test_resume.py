@@ -100,6 +100,27 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits_in_either_engine(splits,
         assert resumed[0].engine == second
 
 
+@pytest.mark.parametrize("after", [15, 25])
+def test_a_run_that_fails_goes_on_in_the_same_process_from_what_was_saved(whole, splits, tmp_path, after):
+    class PeerIsLostError(Exception):
+        """As where a cluster's chief loses a parameter server."""
+
+    def fail():
+        asked.append(True)
+        if len(asked) == after:
+            raise PeerIsLostError
+
+    asked, notes = [], []
+    with CheckpointFolder(tmp_path, 10, notes.append) as checkpoints:
+        with pytest.raises(PeerIsLostError):
+            train(build_graph(CONFIG, splits), splits, checkpoints=checkpoints, stop=fail)
+        record = train(build_graph(CONFIG, splits), splits, checkpoints=checkpoints)
+    assert notes == [f"{tmp_path}: going on after {after // 10 * 10} of 40 steps"]
+    for name in MEASURES:
+        assert getattr(record, name) == getattr(whole[0], name), name
+    assert read_saved_run(tmp_path / "step-40").record.train_loss == whole[0].train_loss
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_however_often_it_is_stopped(whole, splits, tmp_path, engine):
     steps = []
