@@ -167,7 +167,7 @@ def import_tensorflow():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-    tf.logging.set_verbosity(tf.logging.ERROR)
+    tf.logging.set_verbosity(tf.logging.FATAL)  # what ends a command is an exception, and our own line says so
 
 
 @contextlib.contextmanager
