@@ -64,7 +64,8 @@ def all_answer(tasks) -> bool:
     answers = ask(tasks)
     for task, answer in answers.items():
         if answer.device not in (None, task.device):
-            raise InputError(f"TF_CONFIG: {task}: who answers there is {answer.device} by its own TF_CONFIG")
+            other = " ".join(part.partition(":")[2] for part in answer.device[1:].split("/"))
+            raise InputError(f"TF_CONFIG: {task}: who answers there is {other} by its own TF_CONFIG")
     return all(answer.device for answer in answers.values())
 
 
