@@ -121,7 +121,7 @@ def _open_streams():
 
 
 class Signals:
-    """While this context lasts, the first SIGINT, SIGTERM or SIGHUP is noted in `number`. A second one ends the command.
+    """While this context lasts, the first SIGINT, SIGTERM or SIGHUP is noted in `number`. A second one ends it all.
 
     One that is ignored stays so: a shell has its background jobs ignore SIGINT, and `nohup` SIGHUP.
     """
