@@ -30,9 +30,10 @@ class Processes:
             for found in sockets:
                 found.bind(("127.0.0.1", 0))
             free = [f"127.0.0.1:{found.getsockname()[1]}" for found in sockets]
-        self.cluster = {"chief": free[:1], "worker": free[1:workers], "ps": free[workers:]}
+        jobs = {"chief": free[:1], "worker": free[1:workers], "ps": free[workers:]}
+        self.cluster = {job: addresses for job, addresses in jobs.items() if addresses}
         self.folder, self.options = folder, options
-        self.running, self.printed, self.held_at = {}, {}, None
+        self.running, self.printed, self.held_at, self._readers = {}, {}, None, {}
 
     def __enter__(self):
         return self
@@ -61,7 +62,8 @@ class Processes:
         )
         os.close(writer)
         self.printed[name] = []
-        threading.Thread(target=self._read, args=(reader, self.printed[name]), daemon=True).start()
+        self._readers[name] = threading.Thread(target=self._read, args=(reader, self.printed[name]), daemon=True)
+        self._readers[name].start()
 
     def start_all(self):
         for job, addresses in self.cluster.items():
@@ -70,7 +72,15 @@ class Processes:
 
     def wait_for(self, name, text):
         """Waits until the process has printed the text."""
-        self.until(lambda: any(text in line for line in self.printed[name]), f"{name} to print {text!r}")
+
+        def has_printed():
+            has_ended = not self._readers[name].is_alive()
+            if any(text in line for line in self.printed[name]):
+                return True
+            assert not has_ended, f"{name} ended before it printed {text!r}; printed:\n{self.all_printed()}"
+            return False
+
+        self.until(has_printed, f"{name} to print {text!r}")
 
     def kill(self, name, number=signal.SIGKILL):
         """Sends a signal that ends the process. Returns its exit code."""
@@ -79,8 +89,13 @@ class Processes:
 
     def end(self):
         """Waits until all have ended by themselves. Returns their exit codes by name."""
-        self.until(lambda: all(process.poll() is not None for process in self.running.values()), "all to end")
-        return {name: process.returncode for name, process in self.running.items()}
+        return {name: self.end_of(name) for name in self.running}
+
+    def end_of(self, name):
+        """Waits until the process has ended by itself and all that it printed is read. Returns its exit code."""
+        self.until(lambda: self.running[name].poll() is not None, f"{name} to end")
+        self._readers[name].join(LONGEST)
+        return self.running[name].returncode
 
     def address(self, name):
         job, index = name.split()
