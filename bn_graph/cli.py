@@ -87,6 +87,8 @@ def run(parser, command):
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # since the script's first line
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_streams()
     try:
         try:
@@ -157,6 +159,9 @@ def import_tensorflow():
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
+    listening = signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    if listening:  # an interrupt ends the import, in which libraries may turn an exception into another one
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as printed:
         os.dup2(printed.fileno(), 2)
@@ -170,6 +175,8 @@ def import_tensorflow():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+            if listening:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
     tf.logging.set_verbosity(tf.logging.FATAL)  # what ends a command is an exception, and our own line says so
 
 
