@@ -80,10 +80,13 @@ def run(parser, command):
     """Parses the arguments, calls `command(arguments)` and exits with what it returns (None is 0).
 
     A user's mistake or a broken file (`InputError`) is one line on stderr and exit code 2. A programming error keeps
-    its traceback. Ctrl-C, SIGTERM, and a reader of our output that went away (`| head`), end the command as they end
-    others, with 128 and the signal's number, after what was begun is tidied up.
+    its traceback. Ctrl-C, SIGTERM, SIGHUP (the terminal is closed), and a reader of our output that went away
+    (`| head`), end the command as they end others, with 128 and the signal's number, after what was begun is tidied up.
+    SIGTERM or SIGHUP stays ignored where it was, as under `nohup`.
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # since the script's first line
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_streams()
@@ -120,14 +123,14 @@ def _open_streams():
 
 
 class Signals:
-    """While this context lasts, the first SIGINT or SIGTERM is only noted, in `number`. A second one ends at once.
+    """While this context lasts, the first SIGINT, SIGTERM or SIGHUP is noted in `number`. A second one ends it all.
 
-    One that is ignored, as a shell has its background jobs ignore SIGINT, stays so.
+    One that is ignored stays so: a shell has its background jobs ignore SIGINT, and `nohup` SIGHUP.
     """
 
     def __enter__(self):
         self.number = None
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         self._before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
         for number in self._before:
             signal.signal(number, self._note)
@@ -174,7 +177,7 @@ def import_tensorflow():
             os.close(stderr)
             if listening:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-    tf.logging.set_verbosity(tf.logging.ERROR)
+    tf.logging.set_verbosity(tf.logging.FATAL)  # what ends a command is an exception, and our own line says so
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import os
 import re
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from bn_graph.audit.rules import RULES, docstring
 from bn_graph.cluster.tf_config import cluster_of
 from bn_graph.tf1 import tf
 from tests import markdown
-from tests.helpers import run, run_python
+from tests.helpers import handlers_restored, run, run_python
 from tests.paths import REFERENCE, ROOT
 
 PAGES = {path: markdown.read(path) for path in markdown.readmes()}
@@ -55,11 +54,8 @@ class Terminal:
         """Runs `python PATH ...` or `python -m MODULE ...`. Returns the finished process that it would have been."""
         self._capfd.readouterr()
         with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-            handler = signal.getsignal(signal.SIGTERM)
-            try:
+            with handlers_restored():
                 self._execute(patch, words)
-            finally:
-                signal.signal(signal.SIGTERM, handler)
         return subprocess.CompletedProcess(words, ended.value.code or 0, *self._capfd.readouterr())
 
     def parse(self, words):
