@@ -70,8 +70,7 @@ def _train_step(tutorial, state, step, splits, loop):
     # A stateful random op goes on from run to run, so `step` draws bring it to where the recorded run had it.
     draw = next(op for op in graph.get_operations() if op.type == "RandomUniform")
     with graph.as_default(), tf.Session() as session:
-        for name, variable in tutorial.variables.items():
-            session.run(variable.initializer, {variable.initializer.inputs[1]: state[_key(name)]})
+        _set_variables(session, tutorial, state)
         for _ in range(step):
             session.run(draw)
         pre_norm = {scope: layer.pre_norm for scope, layer in tutorial.train_layers.items()}
@@ -80,12 +79,18 @@ def _train_step(tutorial, state, step, splits, loop):
             loss, pre_norm, _ = session.run([tutorial.train_loss, pre_norm, tutorial.train_op], feed)
         else:
             pre_norm = session.run(pre_norm, feed)
+            _set_variables(session, tutorial, state)  # updates in place run along with a layer
             loss = _train_in(loop(tutorial, splits, session), step)
         moments = {
             scope: (inputs.mean(axis=0, dtype=float), inputs.var(axis=0, dtype=float))
             for scope, inputs in pre_norm.items()
         }
         return _Step(loss, session.run(tutorial.variables), moments)
+
+
+def _set_variables(session, tutorial, state):
+    for name, variable in tutorial.variables.items():
+        session.run(variable.initializer, {variable.initializer.inputs[1]: state[_key(name)]})
 
 
 def _train_in(loop, step):

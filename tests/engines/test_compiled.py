@@ -70,7 +70,7 @@ def test_one_step_from_a_recorded_state_is_the_recorded_step_within_rounding(ori
 # beside the session loop
 
 
-@pytest.mark.parametrize(("edition", "updates"), zip((PAGE, SCRIPT, NOTEBOOK), UPDATES, strict=True))
+@pytest.mark.parametrize(("edition", "updates"), [*zip((PAGE, SCRIPT, NOTEBOOK), UPDATES, strict=True)])
 def test_with_a_placeholder_too_it_trains_as_the_session_does_but_for_rounding(splits, edition, updates):
     changes = QUICK | {"steps": 8, "eval_every": 4, "print_every": 4}
     config = dataclasses.replace(edition, updates=updates, is_training="placeholder", **changes)
