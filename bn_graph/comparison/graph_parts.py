@@ -77,8 +77,8 @@ def _random(kind, seed, op_seed):
 
 def _update_ops(graph, train_op):
     """From each moving average to the op that updates it, and who runs that op."""
-    collected = _ancestors(getattr(member, "op", member) for member in graph.get_collection(tf.GraphKeys.UPDATE_OPS))
-    run_by_train_op = _ancestors([train_op])
+    collected = ancestors(getattr(member, "op", member) for member in graph.get_collection(tf.GraphKeys.UPDATE_OPS))
+    run_by_train_op = ancestors([train_op])
     return {
         op.inputs[0].op.name: {
             "name": op.name,
@@ -94,7 +94,7 @@ def _update_kinds(graph):
     return sorted({op.type for op in graph.get_operations() if op.type in _UPDATE_KINDS})
 
 
-def _ancestors(ops):
+def ancestors(ops):
     """These ops and all that they depend on."""
     ancestors, waiting = set(), list(ops)
     while waiting:
