@@ -20,7 +20,6 @@ class Description:
     recorded: str | None  # the recorded run whose graph it is; None where it is none of them
     why_not: str  # why it is none of them; empty where it is one
     updates: str  # who updates the moving averages: control_dependencies, in_place or collected
-    batch_norms: list  # the keyword arguments of each call of batch_norm, as text
 
 
 def describe(graph, train_op, batch_norms) -> Description:
@@ -38,8 +37,7 @@ def describe(graph, train_op, batch_norms) -> Description:
         why_not = "no run was recorded with these arguments of batch_norm"
     else:
         why_not = _difference(graph, recording(fitting[0]))
-    calls = [{name: str(value) for name, value in call.items()} for call in batch_norms]
-    return Description(None if why_not else fitting[0], why_not, updates, calls)
+    return Description(None if why_not else fitting[0], why_not, updates)
 
 
 def _updates(graph, train_op, batch_norms):
