@@ -22,7 +22,7 @@ setup(
     packages=find_packages(include=["bn_graph", "bn_graph.*"]),
     package_data={
         "bn_graph": ["data/*"],
-        "bn_graph.comparison": ["report.html", "reference/*.json", "reference/graph/*.meta", "reference/state/*.npz"],
+        "bn_graph.comparison": ["report.html", "report.css", "reference/*.json", "reference/graph/*.meta", "reference/state/*.npz"],
     },
     scripts=[
         "scripts/run_tutorial.py",

@@ -8,9 +8,11 @@ import datetime
 import hashlib
 import math
 import platform
+from pathlib import Path
 
 import numpy as np
 
+from bn_graph import __version__
 from bn_graph.comparison.controls import STEPS, run_of_controls
 from bn_graph.comparison.limits import limits
 from bn_graph.comparison.measurements import compare_losses, compare_pages, compare_seeds, compare_splits, compare_steps
@@ -53,7 +55,7 @@ def compare(mnist, edition="notebook", seeds: int = 10, bar=None, originals=()) 
             "generator": "bn_graph",
             "edition": edition,
             "run": plan.name,
-            "made": _made_of(mnist, recording(plan.name)),
+            "made": _made_of(mnist, recording(plan.name)) | {"command": _command(edition, seeds, originals)},
             "verdict": {"same": not broken, "broken": broken},
             "rules": rules,
             "limits": limits(),
@@ -71,7 +73,7 @@ def _measurements(edition, plan, runs, splits):
     original, stratified = splits
     return {
         "steps": compare_steps(edition, recorded, runs.graph_2016, port),
-        "losses": compare_losses(recorded, runs.graph_2016, port),
+        "losses": compare_losses(plan.name, runs.graph_2016, port),
         "seeds": compare_seeds(edition, [record for record, _ in runs.port]),
         "split": compare_splits(original, runs.port, stratified, runs.stratified),
         "graph": runs.graph_parts,
@@ -93,10 +95,18 @@ def _progress_of(bar, num_steps):
     return progress
 
 
+def _command(edition, seeds, originals):
+    """What one types to have the like."""
+    texts = "".join(f" --original {Path(run['path']).name}" for run in originals)
+    mend = " --mend" if any(run["mends"] for run in originals) else ""
+    return f"compare_with_notebook.py --edition {edition} --seeds {seeds}{texts}{mend}"
+
+
 def _made_of(mnist, recorded):
     """The versions and data of which both sides are made."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "bn_graph": __version__,
         "machine": platform.machine(),
         "versions": versions("scipy", "matplotlib", "jinja2"),
         "original_versions": {key: recorded[key] for key in ("python", "tensorflow", "numpy", "scikit_learn")},

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from bn_graph.comparison.recordings import printed_notebook, printed_numbers, recorded_seeds, recording
-from bn_graph.comparison.rules import ENVELOPES, FLOOR, allowed, envelope, largest_so_far
+from bn_graph.comparison.rules import ENVELOPES, FLOOR, TOLERANCE, allowed, envelope, largest_so_far
 
 MARGIN = 0.002  # of two mean accuracies, within which they count as equivalent; see `bn_graph.comparison.limits`
 CONFIDENCE = 0.9  # of the interval that must lie within it: two one-sided tests at 5 %
@@ -50,8 +50,9 @@ def _at(record, index, step):
     }
 
 
-def compare_losses(recorded, graph_2016, port) -> dict:
-    """Every step: the losses, the largest relative difference so far, and what is allowed."""
+def compare_losses(name, graph_2016, port) -> dict:
+    """Every step: the losses, the largest relative difference so far, and what is allowed. name: of the recorded run."""
+    recorded = recording(name)
     drift = envelope(recorded)
     (beyond_floor,) = np.nonzero(drift > FLOOR)
     return {
@@ -63,6 +64,7 @@ def compare_losses(recorded, graph_2016, port) -> dict:
         "envelope": drift,
         "envelopes_allowed": ENVELOPES,
         "floor": FLOOR,
+        "tolerance": TOLERANCE[name],  # of accuracies
         # where TF 0.12.1 and itself, one ulp apart, are further apart than what is always allowed
         "chaos_step": int(beyond_floor[0]) if beyond_floor.size else None,
         "test_accuracy": {
