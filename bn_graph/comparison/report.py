@@ -76,7 +76,7 @@ def html_page(comparison: dict) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "percent": _percent,
+        "percent": lambda *arguments: _percent(*arguments).replace(" ", "\u00a0"),  # not broken over two lines
         "points": _points,
         "apart": _points_apart,
         "number": _number,
@@ -202,7 +202,7 @@ def _percent(fraction, digits=2):
 
 def _points(fraction, digits=2):
     """A difference of accuracies, in percentage points."""
-    return "–" if fraction is None else f"{100 * fraction:.{digits}f}"
+    return "–" if fraction is None else f"{round(100 * fraction, digits) + 0.0:.{digits}f}"  # never -0.00
 
 
 def _points_apart(values):

@@ -43,14 +43,14 @@ _DATA = [
     ),
     Pair(
         "train_X, valid_X, train_y, valid_y = train_test_split(mnist_X, mnist_y, test_size=10000,\n"
-        "                                                      random_state=102, stratify=mnist.target)",
+        "    random_state=102, stratify=mnist.target)",
         "mnist.py",
         "rest, valid_rows = draw(target, valid_size, random_state=102)",
         "On --split original, draw is what scikit-learn 0.18.1 drew, row for row; today's draws others.",
     ),
     Pair(
         "train_X, test_X,  train_y, test_y  = train_test_split(train_X, train_y, test_size=10000,\n"
-        "                                                      random_state=325, stratify=train_y)",
+        "    random_state=325, stratify=train_y)",
         "mnist.py",
         "train_rows, test_rows = draw(one_hot[rest], test_size, random_state=325)",
         "The same. It keeps the shared rows of 2016; see “The split”.",
@@ -74,13 +74,13 @@ _VARIABLES = [
     ),
     Pair(
         'moving_avg = tf.get_variable("moving_mean", shape[-1], initializer=tf.constant_initializer(0.0),\n'
-        "                             trainable=False)",
+        "    trainable=False)",
         "layers.py",
         'tf.get_variable("moving_mean", shape[-1], initializer=tf.constant_initializer(0.0), trainable=False)',
     ),
     Pair(
         'moving_var = tf.get_variable("moving_variance", shape[-1], initializer=tf.constant_initializer(1.0),\n'
-        "                             trainable=False)",
+        "    trainable=False)",
         "layers.py",
         'tf.get_variable("moving_variance", shape[-1], initializer=tf.constant_initializer(1.0), trainable=False)',
     ),

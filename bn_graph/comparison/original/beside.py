@@ -27,7 +27,7 @@ def compare_original(run: dict, records: dict, port_accuracies: list) -> dict:
         "why_not": run["graph"]["why_not"],
         "seed": RECORDED_SEED if name else None,
         "num_steps": len(run["losses"]),
-        "num_validations": len(valid),
+        "last_validation": list(valid.values())[-1] if valid else None,
         "test_accuracy": test,
         "printed": run["printed"],
         "steps": [],
