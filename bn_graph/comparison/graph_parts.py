@@ -42,7 +42,9 @@ def why_harmless(part: str, original, port) -> str:
     if None in (original, port):
         return ""
     if part == "update ops" and all(original[key] == port[key] for key in ("in_update_ops", "run_by_train_op")):
-        return "Only the op's name differs. It subtracts the same number from the same average, and the same op runs it."
+        return (
+            "Only the op's name differs. It subtracts the same number from the same average, and the same op runs it."
+        )
     if part == "kinds of op" and (original, port) == (["Variable"], ["VarHandleOp"]):
         return "Today's TensorFlow keeps a variable as a resource, not as a reference. Its values are the same."
     if part == "kinds of op" and (original, port) == (["AssignSub"], ["AssignSubVariableOp"]):

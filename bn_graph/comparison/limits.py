@@ -41,7 +41,8 @@ def _of_accuracies():
         "accuracy: validation and test",
         f"{100 * tolerance:.1f} points",
         f"It is {round(10_000 * tolerance)} of 10 000 images. One ulp in the initial weights moved an accuracy of "
-        f"TF 0.12.1 by up to {100 * drift:.2f} points in the recordings; the limit is {tolerance / drift:.1f} times that.",
+        f"TF 0.12.1 by up to {100 * drift:.2f} points in the recordings. The limit is {tolerance / drift:.1f} times "
+        "that.",
     )
     drift = accuracy_drift(recording("page"))
     yield (

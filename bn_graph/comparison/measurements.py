@@ -51,7 +51,7 @@ def _at(record, index, step):
 
 
 def compare_losses(name, graph_2016, port) -> dict:
-    """Every step: the losses, the largest relative difference so far, and what is allowed. name: of the recorded run."""
+    """Every step: losses, the largest relative difference so far, and what is allowed. name: of the recorded run."""
     recorded = recording(name)
     drift = envelope(recorded)
     (beyond_floor,) = np.nonzero(drift > FLOOR)

@@ -170,10 +170,8 @@ def _equivalence_line(tests):
         "different": f"further apart than {margin} points",
         "undecided": f"not shown to be within {margin} points; more seeds would tell",
     }[test["verdict"]]
-    return (
-        f"The two averages: {verdict} "
-        f"({_whole(100 * tests['confidence'])} % interval of the difference {_points(test['low'])} to {_points(test['high'])})"
-    )
+    interval = f"{_points(test['low'])} to {_points(test['high'])}"
+    return f"The two averages: {verdict} ({_whole(100 * tests['confidence'])} % interval of the difference {interval})"
 
 
 def _controls_line(ports):

@@ -1,6 +1,6 @@
 """Everything that a comparison trains.
 
-That is the 2016 graph, the port from several seeds and on both splits, both pages, and ports that were broken on purpose.
+That is the 2016 graph, the port from several seeds and on both splits, both pages, and ports broken on purpose.
 """
 
 import dataclasses

@@ -146,7 +146,7 @@ _TRAINING = [
         "train_loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(train_logits, tf_train_y))",
         "graph.py",
         "train_loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=batch_y, logits=train_logits))",
-        "The function takes its arguments by name now. The labels are fed, so that no gradient goes to them either way.",
+        "The function takes its arguments by name now. The labels are fed; no gradient goes to them either way.",
     ),
     Pair(
         "valid_logits = model(tf_valid_X, layer_scopes, False, keep_prob)",

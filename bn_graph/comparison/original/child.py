@@ -1,7 +1,7 @@
 """The process in which the original's own text runs: python -m bn_graph.comparison.original.child TASK EVENTS
 
-TASK is a JSON file with the lines of the program. EVENTS is the number of an open file, to which this process writes one
-JSON object a line: what it changed, what the program built and measured, and how it ended.
+TASK is a JSON file with the lines of the program. EVENTS is the number of an open file, to which this process writes
+one JSON object a line: what it changed, what the program built and measured, and how it ended.
 """
 
 import json

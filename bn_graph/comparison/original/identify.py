@@ -1,7 +1,7 @@
 """Which recorded run a graph is, so that its random ops can have the seeds that they had in 2016.
 
-In TensorFlow 1 the position of a random op in the graph was its seed. Today's graphs have other ops between them. So the
-seeds are those that TF 0.12.1 recorded, op by op, where the graph's variables and random ops have the recorded names.
+In TensorFlow 1 the position of a random op in the graph was its seed. Today's graphs have other ops between them. So
+the seeds are those that TF 0.12.1 recorded, op by op, where the graph's variables and random ops have the recorded names.
 """
 
 import dataclasses
@@ -30,9 +30,7 @@ def describe(graph, train_op, batch_norms) -> Description:
     """
     updates = _updates(graph, train_op, batch_norms)
     scales = {bool(call.get("scale", False)) for call in batch_norms}
-    fitting = [
-        name for name, config in RECORDED.items() if config.updates == updates and scales == {config.scale}
-    ]
+    fitting = [name for name, config in RECORDED.items() if config.updates == updates and scales == {config.scale}]
     if not fitting:
         why_not = "no run was recorded with these arguments of batch_norm"
     else:

@@ -1,7 +1,7 @@
 """Watches what a program trains and measures, without changing a number of it.
 
-A training step is a `session.run` that runs an op which an optimizer made. An accuracy is the mean of booleans that were
-cast to floats, as every text of 2016 has it.
+A training step is a `session.run` that runs an op which an optimizer made. An accuracy is the mean of booleans that
+were cast to floats, as every text of 2016 has it.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Python 2 as Python 3, line for line. The library fissix, a fork of lib2to3, does it.
 
-Two things of Python 2 are not mapped, because the text alone does not say what its values are: `/` between whole numbers
-(which dropped the remainder), and text that was bytes.
+Two things of Python 2 are not mapped, because the text alone does not say what its values are: `/` between whole
+numbers (which dropped the remainder), and text that was bytes.
 """
 
 import ast
@@ -34,7 +34,7 @@ class NotPython(ValueError):
 def check_fissix():
     """Raises `InputError` where fissix is not installed."""
     if importlib.util.find_spec("fissix") is None:
-        raise InputError("--original needs the package fissix: pip install 'fissix>=24.4,<25'")
+        raise InputError("--original needs the package fissix: pip install 'fissix>=24.4.24,<25'")
 
 
 def to_python3(lines) -> list:
@@ -74,9 +74,7 @@ class Change(NamedTuple):
 
 def changes(before, after) -> list:
     """The `Change`s between two lists of lines of the same length."""
-    return [
-        Change(index, old, new) for index, (old, new) in enumerate(zip(before, after, strict=True)) if old != new
-    ]
+    return [Change(index, old, new) for index, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
 
 
 def _without_tabs(line):

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import bn_graph
@@ -25,18 +27,19 @@ def warning_of(program: Program) -> str:
     )
 
 
-def run_original(program: Program, mend: bool = False, progress=None) -> dict:
+def run_original(program: Program, mend: bool = False, seconds: float = 1800, progress=None) -> dict:
     """Runs a program of 2016. Nothing of it runs in this process.
 
     Args:
         program: `Program`.
         mend: whether the lines at which the page as printed is known to crash are mended first.
+        seconds: a program that runs longer is ended.
         progress: called after each training step that the program makes.
 
     Returns: a dict of path, mends, syntax (the lines that were written as Python 3), graph, losses, train_accuracies,
     accuracies, printed.
 
-    Raises `InputError` where it ends with an error, and where no training step was seen.
+    Raises `InputError` where it ends with an error or is ended, and where no training step was seen.
     """
     mends = find_mends(program.lines)
     lines = list(program.lines)
@@ -52,27 +55,55 @@ def run_original(program: Program, mend: bool = False, progress=None) -> dict:
         "accuracies": [],  # the steps that were trained before, the name, the value
         "printed": "",
     }
-    ended = _run_process(program, lines, run, progress)
+    ended = _run_process(program, lines, run, seconds, progress)
     _check_end(program, ended, [] if mend else mends)
     if not run["losses"] or run["graph"] is None:
         raise InputError(f"{program.path}: ran to its end, and no session.run of it ran the op of an optimizer")
     return run
 
 
-def _run_process(program, lines, run, progress):
+def _run_process(program, lines, run, seconds, progress):
     """Runs the lines in a process, and writes its events into `run`. Returns how it ended."""
     with tempfile.TemporaryDirectory(prefix="bn_graph.original.") as folder:
         task, work, printed = Path(folder, "task.json"), Path(folder, "work"), Path(folder, "printed")
         work.mkdir()
         task.write_text(json.dumps({"lines": lines}), encoding="utf-8")
-        with _started(task, work, printed) as (process, events):
-            ended = None
+        ended = None
+        with _started(task, work, printed) as (process, events), _limit(process, seconds) as late:
             for event in map(json.loads, events):
                 ended = _take(program, event, run, progress)
+            process.wait()  # within the limit, too: a thread of the program may go on after its end
         run["printed"] = _end_of(printed)
+        if late.is_set():
+            message = f"ran for {seconds / 60:g} minutes and was ended; --minutes allows more"
+            return {"message": message, "index": None}
         if ended is None:  # it did not come to say so: it was killed, or left by os._exit
-            ended = {"message": _words_of(process.returncode, run["printed"]), "index": None}
+            return {"message": _words_of(process.returncode, run["printed"]), "index": None}
         return ended
+
+
+@contextlib.contextmanager
+def _limit(process, seconds):
+    """Kills the process after so many seconds. The context is a `threading.Event`, set where that was done."""
+    late = threading.Event()
+
+    def end():
+        late.set()
+        _kill(process)
+
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+
+
+def _kill(process):
+    """Kills the process and what it has started, which is in its group."""
+    with contextlib.suppress(ProcessLookupError):  # none of them is left
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -91,15 +122,15 @@ def _started(task, work, printed):
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[writing],
+                start_new_session=True,  # a group of processes that can be ended as one
                 preexec_fn=dies_with_us,
             )
         finally:
             os.close(writing)
         try:
             yield process, events
-            process.wait()
         finally:
-            process.kill()
+            _kill(process)
             process.wait()
 
 
