@@ -114,7 +114,7 @@ _MODEL = [
     Pair(
         "output_X = tf.contrib.layers.batch_norm(output_X, decay=decay, is_training=is_training,",
         "graph.py",
-        "post_norm = batch_norm(\npre_norm,\ndecay=config.decay,\ncenter=config.center,\nscale=config.scale,\n"
+        "return batch_norm(\npre_norm,\ndecay=config.decay,\ncenter=config.center,\nscale=config.scale,\n"
         "is_training=is_training,",
         "contrib is gone; batch_norm has its parameters and their defaults, and tf-slim does the arithmetic. center "
         "and scale are written out: the page leaves them at True and False.",

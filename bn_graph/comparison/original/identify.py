@@ -1,7 +1,7 @@
 """Which recorded run a graph is, so that its random ops can have the seeds that they had in 2016.
 
 In TensorFlow 1 the position of a random op in the graph was its seed. Today's graphs have other ops between them. So
-the seeds are those that TF 0.12.1 recorded, op by op, where the graph's variables and random ops have the recorded names.
+the seeds are those that TF 0.12.1 recorded, op by op, where the variables and random ops have the recorded names.
 """
 
 import dataclasses

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from bn_graph.errors import InputError
 
+FISSIX = "fissix>=24.4.24,<25"  # as in setup.py
 # fix_import asks the disk which modules are beside the file, and here none are. The others add lines with imports, so
 # that the lines would have other numbers. `BUILTINS` has what they import.
 _LEFT_OUT = {f"fissix.fixes.fix_{name}" for name in ("import", "intern", "operator", "reduce", "reload")}
@@ -34,7 +35,7 @@ class NotPython(ValueError):
 def check_fissix():
     """Raises `InputError` where fissix is not installed."""
     if importlib.util.find_spec("fissix") is None:
-        raise InputError("--original needs the package fissix: pip install 'fissix>=24.4.24,<25'")
+        raise InputError(f"--original needs the package fissix: pip install '{FISSIX}'")
 
 
 def to_python3(lines) -> list:
