@@ -344,6 +344,9 @@ def test_a_port_with_bessels_correction_is_found_out(tmp_path):
         "@wrapt.when_imported('bn_graph.graph')\n"
         "def bessel(graph):\n"
         "    graph.batch_norm = functools.partial(graph.batch_norm, fused=True)\n"
+        "@wrapt.when_imported('bn_graph.comparison.controls')\n"
+        "def first_control(controls):\n"
+        "    controls.CONTROLS = controls.CONTROLS[:1]\n"
         "@wrapt.when_imported('bn_graph.comparison.runs')\n"
         "def first_runs(runs_module):\n"
         "    trained, runs = runs_module.train_port, {}\n"
@@ -367,6 +370,7 @@ def test_a_port_with_bessels_correction_is_found_out(tmp_path):
     found = json.loads((out / "comparison.json").read_text())
     assert found["verdict"]["same"] is False
     assert {rule["rule"] for rule in found["rules"] if not rule["kept"]} >= {"one step"}
+    assert "yes, wrongly" in (out / "report.html").read_text()  # the port that nobody broke on purpose
     # Another edition: what nobody printed is left out, and the report is there all the same.
     assert all(row["printed"] is None for row in found["steps"]) and found["seeds"]["printed"] is None
     text = (out / "report.html").read_text()
