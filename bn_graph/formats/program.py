@@ -30,11 +30,12 @@ def read_program(path) -> Program:
         raise InputError(f"{path}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     try:
         text = read_whole(path, _LARGEST).decode("utf-8-sig")
-    except UnicodeDecodeError:
+        lines, places = readers[suffix](path, text)
+        "".join(lines).encode()  # JSON can name halves of characters
+    except UnicodeError:
         raise InputError(f"{path}: expected text in UTF-8") from None
-    if "\0" in text:
+    if any("\0" in line for line in lines):
         raise InputError(f"{path}: expected text, found a zero byte")
-    lines, places = readers[suffix](path, text)
     if not any(line.strip() for line in lines):
         raise InputError(f"{path}: has no code")
     return Program(str(path), lines, places)
@@ -75,16 +76,15 @@ def _of_notebook(path, text):
         cell_lines = _split(source)
         lines += cell_lines
         places += [f"cell {number}, {place}" for place in _numbered(cell_lines)]
-    if any("\0" in line for line in lines):
-        raise InputError(f"{path}: expected text, found a zero byte")
     return lines, places
 
 
 def _cells(path, content):
-    cells = content.get("cells") if isinstance(content, dict) else None
-    if cells is None and isinstance(content, dict) and isinstance(content.get("worksheets"), list):
-        sheets = [sheet for sheet in content["worksheets"] if isinstance(sheet, dict)]
-        cells = [cell for sheet in sheets for cell in sheet.get("cells") or []]
+    content = content if isinstance(content, dict) else {}
+    cells = content.get("cells")
+    if "cells" not in content and isinstance(content.get("worksheets"), list):
+        sheets = [sheet.get("cells") for sheet in content["worksheets"] if isinstance(sheet, dict)]
+        cells = [cell for sheet in sheets if isinstance(sheet, list) for cell in sheet]
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
         raise InputError(f"{path}: not a notebook (it has no list of cells)")
     return [cell for cell in cells if cell.get("cell_type") == "code"]

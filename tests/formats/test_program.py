@@ -54,6 +54,7 @@ MISTAKES = {
     "latin.py": ("# é".encode("latin-1"), "expected text in UTF-8"),
     "zero.py": ("a = 1\0", "expected text, found a zero byte"),
     "zero.ipynb": (as_notebook("c = '\0'", "c = "), "expected text, found a zero byte"),
+    "half.ipynb": (as_notebook("c = '\ud800'", "c = "), "expected text in UTF-8"),
     "empty.py": ("\n\n", "has no code"),
     "prose.md": ("Only prose.\n", "has no code"),
     "words.ipynb": ("no JSON", "not a notebook (Expecting value"),
