@@ -7,10 +7,11 @@ import re
 import statistics
 from html.parser import HTMLParser
 
+import markupsafe
 import numpy as np
 import pytest
 
-from bn_graph import NOTEBOOK, InputError, TrainingRecord, build_graph, recording, train
+from bn_graph import NOTEBOOK, InputError, TrainingRecord, __version__, build_graph, recording, train
 from bn_graph.comparison.compare import compare
 from bn_graph.comparison.graph_2016 import Graph2016
 from bn_graph.comparison.measurements import equivalence, two_samples
@@ -20,6 +21,8 @@ from bn_graph.comparison.rules import accuracy_rule, envelope_rule
 from tests.comparison.texts import STEPS
 from tests.helpers import compare_with_notebook, largest_so_far, recorded_config
 from tests.paths import PACKAGED, ROOT
+
+SAMPLE = ROOT / "bn_graph" / "comparison" / "sample_report.html"
 
 # What the command leaves behind.
 
@@ -426,6 +429,21 @@ def test_the_page_is_self_contained_and_complete(comparison):
     for version in (*found["made"]["versions"].values(), found["made"]["data"]["sha256"], "0.12.1"):
         assert version in text
     assert str(folder) not in text
+
+
+def test_the_sample_of_the_report_is_what_this_version_writes(comparison):
+    """Its numbers are those of one machine and one day, and of other programs. The rest is compared."""
+    _, folder, found = comparison
+    sample, report = (path.read_text(encoding="utf-8") for path in (SAMPLE, folder / "report.html"))
+    assert SAMPLE.stat().st_size < 300_000
+    assert f"bn_graph {__version__} made this page" in sample and "<strong>The port is the original.</strong>" in sample
+    for pattern in (r"<h2 id=.*?</h2>", r'<table id="(?!original-)[^"]+'):
+        assert set(re.findall(pattern, sample)) == set(re.findall(pattern, report)) != set()
+    written = [row["reason"] for row in found["limits"]]
+    pairs = [pair for part in found["code"]["parts"].values() for pair in part]
+    written += [pair[name] for pair in pairs for name in ("page", "port", "why")]
+    for words in written:
+        assert str(markupsafe.escape(words)) in sample, "make the sample again, as bn_graph/comparison/README.md says"
 
 
 def test_a_page_of_numbers_that_are_not_finite_is_still_a_page(comparison):
