@@ -17,9 +17,10 @@ from bn_graph.comparison.original.beside import evaluations
 from bn_graph.comparison.original.mends import find_mends
 from bn_graph.comparison.original.run import run_original, warning_of
 from bn_graph.comparison.original.year_2016 import fetch_mldata, tensorflow_modules, train_test_split
-from bn_graph.formats.program import Program
+from bn_graph.comparison.recordings import recording
+from bn_graph.formats.program import Program, read_program
 from bn_graph.tf1 import tf
-from tests.comparison.texts import TEXT
+from tests.comparison.texts import STEPS, TEXT, as_page
 from tests.paths import ROOT
 
 
@@ -146,6 +147,7 @@ def test_a_stratified_split_is_that_of_2016_and_another_is_todays(mnist, origina
     assert todays == ((rows,), {"stratify": None, "test_size": 0.5, "random_state": 3})
 
 
+@pytest.mark.release
 def test_logits_are_the_first_argument_as_before_1_0_and_contrib_is_there():
     seen = []
     modules = {module.__name__: module for module in tensorflow_modules(seen.append)}
@@ -169,11 +171,33 @@ def test_logits_are_the_first_argument_as_before_1_0_and_contrib_is_there():
         getattr(old, "nothing")  # noqa: B009
 
 
+# A program that trains.
+
+
+@pytest.mark.release
+def test_a_text_of_2016_trains_as_tensorflow_0_12_1_did_from_seed_1(tmp_path):
+    (tmp_path / "text.md").write_text(as_page(TEXT))
+    steps = []
+    run = run_original(read_program(tmp_path / "text.md"), progress=lambda: steps.append(1))
+    recorded = recording("notebook")
+    assert run["graph"] == {"recorded": "notebook", "why_not": "", "updates": "in_place"}
+    assert run["losses"] == pytest.approx(recorded["train_loss"][:STEPS], rel=1e-5) and len(steps) == STEPS
+    valid, test = evaluations(run)
+    assert valid == {0: pytest.approx(recorded["valid_accuracy"][0], abs=5e-4)} and 0.3 < test < 0.6
+    assert run["printed"].startswith("digits: (70000, 784)\n") and "tested: 0." in run["printed"]
+    # The first line of the code is the page's fifth.
+    assert run["syntax"]["changes"][0] == {
+        "place": "line 5",
+        "before": "%matplotlib inline",
+        "after": "# %matplotlib inline",
+    }
+    assert len(run["syntax"]["divisions"]) == 1
+
+
 # How a program ends. (Each of these is a process that imports TensorFlow.)
 
 ENDS = {
     "import theano": "line 1: ModuleNotFoundError: No module named 'theano'",
-    "def load():\n    return 1 + ''\n\nload()": "line 2: TypeError: unsupported operand type(s) for +: 'int' and 'str'",
     "import os, sys\nprint 'full disk'\nsys.stdout.flush()\nos._exit(3)": "ended with exit code 3: full disk",
     "print 'hello'": "ran to its end, and no session.run of it ran the op of an optimizer",
     "a = 1\nthis is no Python": "line 2: neither Python 2 nor Python 3: invalid syntax",
@@ -189,8 +213,8 @@ def test_a_program_that_does_not_train_is_an_error_in_one_line_with_its_last_own
 
 def test_a_crash_that_mend_mends_says_so():
     with pytest.raises(InputError) as error:
-        run_original(program("import tensorflow as tf\nupdates = ops.GraphKeys.UPDATE_OPS"))
-    assert str(error.value).startswith("text.py: line 2: NameError: name 'ops' is not defined; --mend runs it with its")
+        run_original(program("import tensorflow as tf\ndef updates():\n    return ops.GraphKeys\n\nprint updates()"))
+    assert str(error.value).startswith("text.py: line 3: NameError: name 'ops' is not defined; --mend runs it with its")
     assert "line 1 (the text takes UPDATE_OPS from ops and never imports it: a NameError)" in str(error.value)
 
 
