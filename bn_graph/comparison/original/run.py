@@ -167,7 +167,7 @@ def _check_end(program, ended, mends):
         return
     place = "" if ended["index"] is None else f"{program.places[ended['index']]}: "
     offer = ""
-    if mends:
+    if mends and place:
         offer = "; --mend runs it with its known errors mended: " + ", ".join(
             f"{program.places[one.index]} ({one.why})" for one in mends
         )
