@@ -345,6 +345,16 @@ $ --out LONG
     LONG: cannot be written: File name too long
 $ --out pipe.json
     pipe.json: cannot be written: Not a directory
+$ --original missing.py
+    missing.py: No such file or directory
+$ --original theirs.json
+    theirs.json: expected a name that ends in .py, .ipynb or .md
+$ --original ''
+    argument --original: expected a name, found nothing
+$ --original missing.py --minutes 0
+    --minutes must be above 0, found 0
+$ --mend
+    --mend is for a program of --original, and there is none
 $ surplus
     unrecognized arguments: surplus
 """,
