@@ -1,5 +1,6 @@
 """The audit: from a graph or checkpoint to a report, in steps that each return a value."""
 
+import dataclasses
 import gc
 from difflib import get_close_matches
 
@@ -44,7 +45,9 @@ def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None, a
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _report(audit_of(source, train_op, loss, num_steps, also_run))
+        others = [audit_of(other, num_steps=num_steps) for other in source.others]
+        read = {name for other in others for name in _read_statistics(other)}
+        return _joined([_report(one) for one in (audit_of(source, train_op, loss, num_steps, also_run, read), *others)])
     finally:
         if collecting:
             gc.enable()
@@ -57,8 +60,11 @@ def _op_names(ops):
     return [node_name(op if isinstance(op, str) else op.name) for op in ops]
 
 
-def audit_of(source, train_op=None, loss=None, num_steps=None, also_run=None) -> Audit:
-    """Everything that is known of a `formats.tf_graph.Source`. The other arguments are those of `audit_graph`."""
+def audit_of(source, train_op=None, loss=None, num_steps=None, also_run=None, read_elsewhere=frozenset()) -> Audit:
+    """Everything that is known of a `formats.tf_graph.Source`. The other arguments are those of `audit_graph`.
+
+    read_elsewhere: names of the moving statistics that other graphs of the same model normalise by.
+    """
     try:
         graph = flatten(tf.GraphDef() if source.graph_def is None else source.graph_def)
     except InputError as error:
@@ -94,6 +100,8 @@ def audit_of(source, train_op=None, loss=None, num_steps=None, also_run=None) ->
         assignments=assignments,
         updates=updates,
         collections=collections,
+        foreign={key for key, names in source.collections.items() if not graph.number.keys() >= set(names)},
+        producer=source.graph_def.versions.producer if source.graph_def is not None else 0,
         trainable=trainable,
         step=step,
         savers=savers,
@@ -102,6 +110,7 @@ def audit_of(source, train_op=None, loss=None, num_steps=None, also_run=None) ->
         checkpoint=checkpoint,
         checkpoint_names=names,
         saved_layers=find_saved_layers(graph, layers, saved_as, names) if checkpoint else [],
+        read_elsewhere=read_elsewhere,
     )
 
 
@@ -116,6 +125,28 @@ def _nodes_named(graph, subject, ops, what, train_ops):
                 f"{subject}: expected the name of the {what}, found {name!r}, which is no op there{others}"
             )
     return {graph.number[name] for name in names}
+
+
+def _read_statistics(audit):
+    """The names of the moving statistics that an audited graph normalises by."""
+    read = {s.node for layer in audit.layers for use in layer.uses for s in use.variance if s.kind == "moving"}
+    return audit.names(read)
+
+
+def _joined(reports):
+    """One report of the MetaGraphs of a SavedModel: the first one's, and what the others have beside that."""
+    first, *others = reports
+    for other in others:
+        known = {(finding.rule, finding.layer) for finding in first.findings}
+        more = tuple(finding for finding in other.findings if (finding.rule, finding.layer) not in known)
+        doubts = tuple(doubt for doubt in other.undecided if doubt not in first.undecided)
+        names = {layer["name"] for layer in first.layers}
+        layers = tuple(layer for layer in other.layers if layer["name"] not in names)
+        findings = sorted(first.findings + more, key=lambda finding: SEVERITIES.index(finding.severity))
+        first = dataclasses.replace(
+            first, findings=tuple(findings), layers=first.layers + layers, undecided=first.undecided + doubts
+        )
+    return first
 
 
 def _report(audit):

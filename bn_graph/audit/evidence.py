@@ -49,6 +49,8 @@ class Audit:
     assignments: dict  # variable to the nodes that assign it
     updates: dict  # variable to its `Update`s
     collections: dict  # collection to the nodes in it
+    foreign: set  # the collections that have members which are no nodes of the graph, but of functions
+    producer: int  # the version of GraphDefs that the TensorFlow had which made this one
     trainable: set  # variables in TRAINABLE_VARIABLES
     step: TrainingStep
     savers: list  # the ops that save
@@ -57,6 +59,7 @@ class Audit:
     checkpoint: Any  # a `formats.tf_checkpoint.Checkpoint`, or None
     checkpoint_names: dict  # the variables in the checkpoint, as a graph calls them, to their names there
     saved_layers: list  # of `SavedLayer`
+    read_elsewhere: set  # the names of the statistics that another MetaGraph of a SavedModel normalises by
     _facts: dict = dataclasses.field(default_factory=dict)
 
     def fact(self, compute):
@@ -117,6 +120,19 @@ class Audit:
 def only_evaluates(audit, update):
     """Whether all whose batch an update takes are evaluation towers."""
     return all(audit.step.roles[use] == "evaluation" for use in update.uses)
+
+
+def placeholders_beside_loss(audit):
+    """From each node to the first placeholder that it needs and the loss does not."""
+    graph, needs = audit.graph, {}
+    for placeholder, op in enumerate(graph.ops):
+        stack = [placeholder] if op == "Placeholder" and placeholder not in audit.step.loss_inputs else []
+        while stack:
+            node = stack.pop()
+            if node not in needs:
+                needs[node] = placeholder
+                stack += graph.consumers[node] + graph.waiters[node]
+    return needs
 
 
 def has_gradients(audit):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from bn_graph.audit.graph.flat_graph import Output
 from bn_graph.audit.graph.ops import ASSIGN_OPS
 
 _SAVE_OPS = {"SaveV2": 3, "Save": 2, "SaveSlices": 3}  # where the saved tensors begin among the inputs
@@ -31,27 +32,59 @@ def saved_names(graph, savers):
     return saved_as
 
 
-def restored_from_elsewhere(graph):
-    """The variables that are restored from another checkpoint than the graph's own, as far as the graph shows it.
+def restored_from_elsewhere(graph, parameters):
+    """The variables whose values come out of another training, as far as the graph shows it.
 
-    Either their initial value is read from a file (`tf.train.init_from_checkpoint`), or there is a second Saver, which
-    restores a part of what another one does.
+    Either their initial value is read from a file (`tf.train.init_from_checkpoint`), or a Saver restores a part of the
+    model, or they are assigned what is fed (Keras' `load_weights`) or stands in the graph (a .npy file).
+
+    parameters: the variables that are trained.
     """
     restores = {
         node: graph.variables_of(graph.inputs[node][0])
         for node, op in enumerate(graph.ops)
         if op in ASSIGN_OPS and graph.ops[graph.origin(graph.inputs[node][1])] in _RESTORE_OPS
     }
-    savers = []  # what each op that restores all of a Saver's variables restores
-    by_saver = set()
-    for node, op in enumerate(graph.ops):
-        members = list(graph.waits_for(node)) if op == "NoOp" and not graph.inputs[node] else ()
-        if members and all(member in restores for member in members):
-            savers.append(set().union(*(restores[member] for member in members)))
-            by_saver.update(members)
+    savers, of_savers = _restored_by_savers(graph, restores)
     largest = max(savers, key=len, default=set())
-    partial = set().union(*(saver for saver in savers if saver < largest))
-    return partial.union(*(variables for node, variables in restores.items() if node not in by_saver))
+    # Where no Saver has what is trained anew, those that are there restore an older model.
+    are_all_saved = set().union(*savers).issuperset(parameters)
+    parts = [saver for saver in savers if saver < largest or not are_all_saved]
+    initial = [variables for node, variables in restores.items() if node not in of_savers]
+    return _assigned_from_outside(graph).union(*parts, *initial)
+
+
+def _restored_by_savers(graph, restores):
+    """(for each Saver the set of variables that it restores, the ops of all Savers).
+
+    restores: op to the variables that it restores.
+    """
+    restored = {}  # the ops that restore all of a Saver, or all of a shard, to the variables
+    for members_may_be in (restores, restored):
+        for node, op in enumerate(graph.ops):
+            members = list(graph.waits_for(node)) if op == "NoOp" and not graph.inputs[node] else ()
+            if members and all(member in members_may_be for member in members):
+                restored[node] = set().union(*(members_may_be[member] for member in members))
+    members = {member for node in restored for member in graph.waits_for(node)}
+    return [variables for node, variables in restored.items() if node not in members], members
+
+
+def _assigned_from_outside(graph):
+    """The variables that are assigned what is fed, or numbers that no initializer makes."""
+    assigned = set()
+    for node, op in enumerate(graph.ops):
+        if op in ("Assign", "AssignVariableOp"):
+            value = graph.origin(graph.inputs[node][1])
+            if graph.ops[value] == "Placeholder" or (
+                graph.ops[value] == "Const" and _has_different_values(graph, value)
+            ):
+                assigned |= graph.variables_of(graph.inputs[node][0])
+    return assigned
+
+
+def _has_different_values(graph, constant):
+    values = graph.constant(Output(constant, 0), math.inf)
+    return values is not None and values.size > 1 and bool(np.any(values != values.reshape(-1)[0]))
 
 
 def come_from_checkpoint(layer, audit):
@@ -63,7 +96,7 @@ def come_from_checkpoint(layer, audit):
 
 
 def _restored_from_elsewhere(audit):
-    return restored_from_elsewhere(audit.graph)
+    return restored_from_elsewhere(audit.graph, audit.step.parameters)
 
 
 def is_untouched(saved, audit):

@@ -1,15 +1,19 @@
 """What one training step of a graph runs, and which uses of batch norm it trains."""
 
 import dataclasses
-import re
 
-from bn_graph.audit.graph.ops import SAME_VALUE_OPS, is_optimizer_op
-from bn_graph.audit.layers.statistics import holds_data
+from bn_graph.audit.graph.ops import ARITHMETIC_OPS, is_optimizer_op
+from bn_graph.audit.layers.statistics import made_of_variables
 from bn_graph.audit.layers.updates import made_of
+from bn_graph.audit.unused import find_unused
 
-GRADIENT_NAME = re.compile(r"(^|/)gradients(_\d+)?/")
 _MOST_TRAIN_OPS = 8  # that are looked at one by one
 _NO_GRADIENT = ("StopGradient", "PreventGradient")
+# Through these ops a gradient comes out of the variables in which it was added up: scaled, clipped, cut out of a whole.
+_OF_GRADIENTS = ARITHMETIC_OPS | {
+    *("ClipByValue", "Concat", "ConcatV2", "Pack", "Slice", "Split", "SplitV", "StridedSlice", "Transpose", "Unpack"),
+    *("AccumulateNV2", "ZerosLike", "OnesLike"),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,9 +53,7 @@ def find_training_step(graph, layers, assignments, trainable, train_op, loss, al
     own_ops = [node for node in optimizer_ops if node in run]
 
     passed = moving.union(*(targets(graph, node) for node in optimizer_ops))
-    # Where the gradient comes out of a variable, what assigns that variable is a part of training.
-    accumulated = {v for n in own_ops for source in graph.inputs[n] for v in made_of(graph, source).variables} - passed
-    run |= graph.ancestors([node for variable in accumulated for node in assignments.get(variable, ())])
+    run |= graph.ancestors(_accumulating(graph, own_ops, assignments, passed))
     run |= graph.ancestors(also_run)
     start = [source.node for node in own_ops for source in graph.inputs[node]] or list(train_ops)
     start += loss
@@ -63,15 +65,15 @@ def find_training_step(graph, layers, assignments, trainable, train_op, loss, al
     # What hangs on a training tower is no evaluation tower: an auxiliary head that no loss looks at.
     after_trained = graph.descendants([use.output for use in trained], controls=False)
     trains = bool(train_ops) or bool(loss)
-    unused = _unused(graph, uses)
+    unused = find_unused(graph, layers)
 
     def role(use):
-        if not trains:
-            return "inference"
         if use in trained:
             return "training"
         if use in unused:
             return "unused"
+        if not trains:
+            return "inference"
         return "other" if use.node in any_loss_inputs or use.node in after_trained else "evaluation"
 
     return TrainingStep(
@@ -96,42 +98,28 @@ def _separate(graph, train_ops):
     return [op for op in several if not any(op in run for other, run in run_by.items() if other != op)]
 
 
-def _unused(graph, uses):
-    """The normalisations whose result nothing takes, where something takes what they normalise in its place."""
-    own = {}  # what is normalised, to the ops of all normalisations of it
-    for use in uses:
-        own.setdefault(use.x.node, {use.x.node}).update(use.reductions, _between(graph, use))
-    return {
-        use for use in uses if not _users(graph, use.output) and _users(graph, use.x.node, excluded=own[use.x.node])
-    }
+def _accumulating(graph, optimizer_ops, assignments, passed):
+    """The ops that fill the variables out of which the gradients come, and the groups that a program runs around them.
+
+    Where a gradient comes out of a variable, what assigns that variable is a part of training.
+    """
+    accumulated = _variables_of_gradients(graph, optimizer_ops) - passed
+    filling = [node for variable in accumulated for node in assignments.get(variable, ())]
+    return graph.descendants(filling) if filling else ()
 
 
-def _between(graph, use):
-    """The ops from what is normalised to the result."""
-    ops, stack = set(), [use.output]
-    while stack and len(ops) < 100:
+def _variables_of_gradients(graph, optimizer_ops):
+    """The variables that the optimizers' inputs are made of, as far as ops go that gradients go through."""
+    variables, seen = set(), set()
+    stack = [source.node for node in optimizer_ops for source in graph.inputs[node]]
+    while stack:
         node = stack.pop()
-        if node not in ops and node != use.x.node:
-            ops.add(node)
+        if node in graph.variable:
+            variables.add(graph.variable[node])
+        elif node not in seen and graph.ops[node] in _OF_GRADIENTS:
             stack += [source.node for source in graph.inputs[node]]
-    return ops
-
-
-def _users(graph, node, excluded=()):
-    """What takes the value of a node, through ops that hand it on, but for its shape, its gradient and summaries."""
-    users, stack, seen = [], [node], set()
-    while stack and len(seen) < 100:
-        for user in graph.consumers[stack.pop()]:
-            op = graph.ops[user]
-            if user in seen or user in excluded:
-                continue
-            seen.add(user)
-            if op in SAME_VALUE_OPS:
-                stack.append(user)
-            elif op not in ("Shape", "ShapeN") and not op.endswith(("Summary", "SummaryV2")):
-                if not GRADIENT_NAME.search(graph.names[user]):
-                    users.append(user)
-    return users
+        seen.add(node)
+    return variables
 
 
 def targets(graph, node):
@@ -147,7 +135,7 @@ def _plain_steps(graph, variables, assignments):
         for variable in variables
         for node in assignments.get(variable, ())
         # A copy that follows other variables is no step.
-        if holds_data(graph, graph.inputs[node][1])
+        if not made_of_variables(graph, graph.inputs[node][1])
         and (
             "Sub" in graph.ops[node]
             or "Add" in graph.ops[node]

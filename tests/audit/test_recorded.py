@@ -3,17 +3,15 @@
 `tests/recording/audit_graphs` built them, ran those that can be run, and says what should be found in each.
 """
 
-import json
 import shutil
 import sys
-import tarfile
 
 import pytest
 
 from bn_graph import InputError, audit_graph
 from bn_graph.formats.tf_checkpoint import Checkpoint
 from tests.helpers import recorded_config, run
-from tests.paths import PACKAGED, REFERENCE, ROOT
+from tests.paths import PACKAGED, ROOT
 
 pytestmark = pytest.mark.release
 
@@ -33,14 +31,6 @@ RULES = {
     "tiny-batch",
     "mixed-variance",
 }
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("audit")
-    with tarfile.open(REFERENCE / "audit.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder, json.loads((folder / "expected.json").read_text())
 
 
 def pairs(listed):

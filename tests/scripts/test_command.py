@@ -55,7 +55,7 @@ def test_the_printed_numbers_are_those_of_the_record(recorded_run):
 def test_the_record_holds_every_setting_and_version_and_measure(recorded_run):
     name, _, record = recorded_run
     assert set(record) == {
-        "edition", "updates", "center", "scale", "decay", "is_training", "split", "data", "seed", "steps",
+        "edition", "batch_norm", "updates", "center", "scale", "decay", "is_training", "split", "data", "seed", "steps",
         "batch_size", "hidden_size", "initial_learning_rate", "keep_prob", "eval_every", "print_every", "versions",
         "train_loss", "train_accuracy", "valid_step", "valid_accuracy", "learning_rate", "test_accuracy", "seconds",
         "restored", "steps_per_second", "engine",

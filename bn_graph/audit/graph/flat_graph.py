@@ -47,6 +47,7 @@ class FlatGraph:
     inputs: list  # a list of `Output` per node
     controls: list  # a list of nodes per node: those that it waits for
     unfollowed: list  # the calls whose functions could not be copied
+    followed: set  # the calls that copies of their functions stand for; they still have their inputs
     number: dict = dataclasses.field(init=False)  # name to node
     top_level: list  # per node the op of the graph itself that it is a part of, by a call; most are their own
     variable: dict = dataclasses.field(init=False)  # nodes that are variables, to the one that stands for the variable

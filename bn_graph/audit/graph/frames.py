@@ -1,7 +1,7 @@
 """In which loop's frame each op of a graph runs, where loops are made of Enter and Exit."""
 
 from bn_graph.audit.graph.conditions import topological_order
-from bn_graph.audit.graph.ops import MERGE_OPS, NEXT_ITERATION_OPS
+from bn_graph.audit.graph.ops import MERGE_OPS, NEXT_ITERATION_OPS, SAME_VALUE_OPS
 
 _ENTER_OPS, _EXIT_OPS = {"Enter", "RefEnter"}, {"Exit", "RefExit"}
 _DEEPEST = 20  # loops in loops
@@ -33,8 +33,9 @@ def waited_for_from_other_frames(graph, frames, nodes):
         node = stack.pop()
         if node not in reached:
             reached.add(node)
-            if not graph.inputs[node]:  # a constant or a group, which is where it is for what it waits for
-                stack += graph.controls[node]
+            # A constant or a group is where it is for what it waits for, and so is what reads a variable afterwards.
+            if not graph.inputs[node] or graph.ops[node] in SAME_VALUE_OPS:
+                stack += [source for source in graph.controls[node] if frames[source]]
     return reached
 
 

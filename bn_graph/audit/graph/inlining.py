@@ -56,6 +56,7 @@ def flatten(graph_def):
         inputs=nodes.inputs,
         controls=nodes.controls,
         unfollowed=nodes.unfollowed,
+        followed=nodes.followed,
         top_level=nodes.top_level,
     )
     find_conditions(graph, nodes.call_conditions)
@@ -68,7 +69,7 @@ class _Nodes:
     def __init__(self, library):
         self.names, self.ops, self.attrs = [], [], []
         self.inputs, self.controls = [], []
-        self.unfollowed = []
+        self.unfollowed, self.followed = [], set()
         self.top_level = []  # per node the op of the graph itself that it is a part of
         self.call_conditions = {}  # node to the conditions of the branch that it was copied from
         self.functions = {definition.signature.name: _Function(definition) for definition in library.function}
@@ -280,6 +281,7 @@ class _Inlining:
         if not self._can_inline(call, names):
             nodes.unfollowed.append(call.node)
             return
+        nodes.followed.add(call.node)
         if op in _BRANCHING:
             results = self._inline_branches(call, names)
         elif op in _LOOPING:

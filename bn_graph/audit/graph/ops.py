@@ -1,5 +1,7 @@
 """The kinds of op that the audit knows, by their names in TensorFlow, and how many inputs they must have."""
 
+import re
+
 VARIABLE_OPS = {"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"}
 ASSIGN_OPS = {
     "Assign",
@@ -54,6 +56,8 @@ ARITHMETIC_OPS = (
 
 FUSED_OPS = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx"}
 GLOBAL_OPS = {"BatchNormWithGlobalNormalization"}
+
+GRADIENT_NAME = re.compile(r"(^|/)gradients(_\d+)?/")  # of the ops that tf.gradients makes
 
 # No op of TensorFlow: a node of this kind stands for many control edges. It has conditions as a NoOp has.
 CONTROL_GROUP = "ControlGroup"

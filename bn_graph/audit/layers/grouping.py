@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from bn_graph.audit.graph.ops import ASSIGN_OPS, FUSED_OPS, SAME_VALUE_OPS, is_optimizer_op
+from bn_graph.audit.graph.ops import ASSIGN_OPS, FUSED_OPS, LOOP_OPS, SAME_VALUE_OPS, is_optimizer_op
 from bn_graph.audit.layers.names import MEAN_NAME, VARIANCE_NAME, scope_of
 from bn_graph.audit.layers.normalizations import weights_before
 
@@ -81,8 +81,8 @@ class _Grouping:
                 own = [("constant", s.node) for s in use.variance]
             elif not own:
                 own = [("constant", node) for node in use.constants[:1]]
-            if not own and self._is_frozen:
-                own = [("node", use.node)]
+            if self._is_frozen:  # what a condition chooses between has its input in common
+                own = [*own, ("input", self._graph.origin(use.x) if use.conditions else use.node)]
             keys[use] = own
         return keys
 
@@ -109,9 +109,11 @@ class _Grouping:
         return []
 
     def _is_batch_norm(self, use):
-        """Whether it is one; else it is an input that is standardised by running statistics."""
-        if use.fused or use.gamma is not None or use.beta is not None or use.constants or self._is_frozen:
+        """Whether it is one; else it is an input that is standardised, by running statistics or row by row."""
+        if use.fused or use.gamma is not None or use.beta is not None or use.constants:
             return True
+        if self._is_frozen:
+            return not is_in_loop(self._graph, use)
         names = {self._graph.names[node] for node in use.moving()}
         return any(s.kind != "moving" for s in use.variance) or any(MEAN_NAME.search(name) for name in names)
 
@@ -175,6 +177,11 @@ class _Grouping:
         }
 
 
+def is_in_loop(graph, use):
+    """Whether a normalisation is in the body of a loop."""
+    return any(graph.ops[node] in LOOP_OPS for node, _ in use.conditions)
+
+
 def joined(keys):
     """Whoever shares a key, be it through others, is of one group: tuples of the keys of the dict `keys`, in order."""
     members = {}
@@ -196,14 +203,18 @@ def joined(keys):
     return groups
 
 
-def is_read(graph, variable):
-    """Whether anything but a Saver, an initializer or an optimizer takes a variable's value."""
+def is_read(graph, variable, apart_from=()):
+    """Whether anything but a Saver, an initializer, an optimizer or one of the ops `apart_from` takes its value."""
     stack, seen = list(graph.handles[variable]), set()
     while stack and len(seen) < 200:
         node = stack.pop()
         for user in graph.consumers[node]:
             op = graph.ops[user]
-            if user in seen or op in ASSIGN_OPS or op.startswith(("Save", "VarIsInit", "IsVariableInit")):
+            if user in seen or user in graph.followed or op.startswith(("Save", "VarIsInit", "IsVariableInit")):
+                continue
+            if user in apart_from and op not in SAME_VALUE_OPS:  # one read is shared by all
+                continue
+            if op in ASSIGN_OPS and graph.inputs[user][1].node != node:
                 continue
             if is_optimizer_op(op) or op in ("DestroyResourceOp", "Shape", "VariableShape"):
                 continue

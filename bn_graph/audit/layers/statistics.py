@@ -8,6 +8,7 @@ from bn_graph.audit.graph.flat_graph import Output
 from bn_graph.audit.graph.ops import (
     ARITHMETIC_OPS,
     ASSIGN_OPS,
+    COMPARE_OPS,
     FUSED_OPS,
     MERGE_OPS,
     REDUCE_OPS,
@@ -16,6 +17,15 @@ from bn_graph.audit.graph.ops import (
 )
 
 _COMPUTED = ARITHMETIC_OPS | ASSIGN_OPS | REDUCE_OPS
+_SCHEDULES = COMPARE_OPS | {
+    "Floor",
+    "FloorDiv",
+    "FloorMod",
+    "Mod",
+    "Exp",
+    "Log",
+    "LogicalNot",
+}  # of a rate, by the step
 
 
 class Statistic(NamedTuple):
@@ -24,6 +34,7 @@ class Statistic(NamedTuple):
     kind: str
     node: int  # of a batch statistic its last op, else the variable or constant
     conditions: frozenset  # under which it is this one
+    second_moment: bool = False  # the variable holds the mean of the squares, and the variance is that - mean * mean
 
 
 def statistics_of(graph, output):
@@ -39,7 +50,21 @@ def statistics_of(graph, output):
                 statistics.append(Statistic("constant", node, conditions))
         elif reductions_behind(graph, source):
             statistics.append(Statistic("batch", node, conditions))
+        elif _second_moment(graph, node) is not None:
+            statistics.append(Statistic("moving", _second_moment(graph, node), conditions, second_moment=True))
     return statistics
+
+
+def _second_moment(graph, node):
+    """The variable of moving second moments where a node is that less the square of another variable, else None."""
+    if graph.ops[node] in ("Maximum", "Relu"):  # rounding may leave less than 0
+        node = graph.origin(graph.inputs[node][0])
+    if graph.ops[node] != "Sub":
+        return None
+    moment, mean = (graph.origin(output) for output in graph.inputs[node])
+    factors = {graph.variable_of(output) for output in graph.inputs[mean]}
+    is_square = graph.ops[mean] == "Square" or (graph.ops[mean] == "Mul" and len(factors) == 1)
+    return graph.variable.get(moment) if is_square and None not in factors else None
 
 
 def sources(graph, output, stops=()):
@@ -107,13 +132,22 @@ def reductions_of(graph, statistics):
 
 
 def reduces_the_batch(graph, node):
-    """Whether a reduction goes over axis 0 of more than a single row."""
+    """Whether a reduction goes over axis 0, and leaves others: over all axes it makes one number of everything."""
     values, axes = graph.inputs[node]
-    rank = graph.rank(values)
-    if rank == 1:  # one row
+    if _is_every_axis(graph, axes):
         return False
-    axes = _axes(graph, axes)
-    return 0 in axes or (rank is not None and -rank in axes)
+    rank, axes = graph.rank(values), _axes(graph, axes)
+    if rank is not None:
+        axes = {axis % rank for axis in axes} if rank else set()
+    return 0 in axes and len(axes) != rank
+
+
+def _is_every_axis(graph, output):
+    """Whether the axes of a reduction are tf.range(0, tf.rank(x)), as they are where none was named."""
+    node = graph.origin(output)
+    if graph.ops[node] != "Range" or len(graph.inputs[node]) < 2:
+        return False
+    return graph.ops[graph.origin(graph.inputs[node][1])] == "Rank"
 
 
 def _axes(graph, output, depth=0):
@@ -132,13 +166,24 @@ def _axes(graph, output, depth=0):
 
 def holds_data(graph, output):
     """Whether a value is made of anything but variables and constants, as far as arithmetic goes."""
+    return _is_made_of_more(graph, output, _COMPUTED)
+
+
+def made_of_variables(graph, output):
+    """Whether a value is made of variables, constants, and rates that are fed or scheduled: a copy, or an average."""
+    return not _is_made_of_more(graph, output, _COMPUTED | _SCHEDULES, rates=True)
+
+
+def _is_made_of_more(graph, output, computed, rates=False):
     stack, seen = [output.node], set()
     while stack and len(seen) < 80:
         node = stack.pop()
         if node in seen or node in graph.variable or graph.ops[node] == "Const":
             continue
         seen.add(node)
-        if graph.ops[node] not in _COMPUTED:
+        if rates and graph.ops[node] in ("Placeholder", "PlaceholderWithDefault") and not graph.shape(Output(node, 0)):
+            continue
+        if graph.ops[node] not in computed:
             return True
         stack += [source.node for source in graph.inputs[node]]
     return bool(stack)

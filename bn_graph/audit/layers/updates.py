@@ -44,6 +44,8 @@ class Update:
     depends_on: frozenset  # the nodes that the assigned value is made of, predicates that choose in it included
     decay: float | None
     debiased: bool  # zero_debias: the average has forgotten its start from the first step on
+    decay_in_evaluation: float | None  # where a condition chooses the decay and not whether the op runs
+    through: tuple  # the variables that it averages, which are assigned from the batch
 
 
 def find_assignments(graph):
@@ -98,10 +100,13 @@ def find_updates(graph, normalizations, assignments):
             if not uses and variable in batches.moving and averages:
                 uses, averaged = batches.uses_through_variables(value, variable)
             if uses or variable in batches.moving:
-                training = _while_training(uses) | graph.conditions[node]
-                evaluation = _Evaluation(graph, training, batch_statistics, averaged)
-                decay, debiased = _decay(evaluation, node, variable, value.nodes)
-                update = Update(node, variable, uses, graph.conditions[node], value.nodes, decay, debiased)
+                runs_if, trains_if = graph.conditions[node], _while_training(uses)
+                training = _Evaluation(graph, trains_if | runs_if, batch_statistics, averaged)
+                decay, debiased = _decay(training, node, variable, value.nodes)
+                opposite = {(predicate, not value) for predicate, value in trains_if - runs_if}
+                evaluation = _Evaluation(graph, opposite | runs_if, batch_statistics, averaged)
+                idle = _remainder(evaluation, node, variable) if opposite else None
+                update = Update(node, variable, uses, runs_if, value.nodes, decay, debiased, idle, tuple(averaged))
                 updates.setdefault(variable, []).append(update)
     return updates
 
@@ -186,7 +191,9 @@ def made_of(graph, value):
             continue
         if op in ("ReadVariableOp", "Identity"):
             # What a variable holds after an assignment is read behind a control edge.
-            stack += [Output(c, 0) for c in graph.controls[node] if graph.ops[c] in ASSIGN_OPS]
+            own = graph.variables_of(inputs[0])
+            assigned = [c for c in graph.controls[node] if graph.ops[c] in ASSIGN_OPS]
+            stack += [Output(c, 0) for c in assigned if not own.isdisjoint(graph.variables_of(graph.inputs[c][0]))]
         if op in REDUCE_OPS and reduces_the_batch(graph, node):
             reductions.add(node)
         elif op in FUSED_OPS:
@@ -229,13 +236,14 @@ def _remainder(evaluation, assignment, variable):
 class _Evaluation:
     """The value of an output where one variable is 1 and everything that comes out of the batch is 0.
 
-    training: conditions, (predicate, value), that settle which branch of a choice is taken.
+    settled: conditions, (predicate, value), that settle which branch of a choice is taken.
     batch_statistics: nodes that come out of the batch. averaged: variables that do.
     """
 
-    def __init__(self, graph, training, batch_statistics, averaged):
+    def __init__(self, graph, settled, batch_statistics, averaged):
         self.graph = graph
-        self._excluded = {(node, not value) for node, value in training}
+        self._settled = dict(settled)
+        self._excluded = {(node, not value) for node, value in settled}
         self._batch_statistics, self._averaged = batch_statistics, averaged
 
     def value(self, output, variable):
@@ -259,6 +267,11 @@ class _Evaluation:
         if node in graph.variable:
             variable = graph.variable[node]
             return 1.0 if variable == self._variable else 0.0 if variable in self._averaged else None
+        if node in self._settled:  # a predicate that is cast to a number
+            return float(self._settled[node])
+        if op == "LogicalNot":
+            inverse = self._value(inputs[0], depth)
+            return None if inverse is None else 1 - inverse
         if op == "Const":
             return graph.scalar(output)
         if op in MERGE_OPS or op in SELECT_OPS:
@@ -275,7 +288,7 @@ class _Evaluation:
         return None
 
     def _possible_branches(self, node):
-        """The inputs of a Merge or Select that can be its value while it trains."""
+        """The inputs of a Merge or Select that can be its value under the conditions."""
         graph = self.graph
         for branch, conditions in choices(graph, node, frozenset()):
             comes_around = graph.ops[branch.node] in NEXT_ITERATION_OPS

@@ -14,8 +14,8 @@ Right:
     x = tf.layers.batch_normalization(x, training=True)
 """
 
-from bn_graph.audit.advice import without_bias
 from bn_graph.audit.evidence import Problem
+from bn_graph.audit.instructions import without_bias
 
 NAME = "cancelled-bias"
 SEVERITY = "note"
@@ -34,4 +34,6 @@ def check(layer, audit):
                     biases[variable] = added
     if biases:
         message = "A bias is added just before the layer, which subtracts it again with the mean: it learns nothing."
-        yield Problem([*biases, *biases.values()], message, without_bias(audit, min(biases)))
+        first = min(biases)
+        fix = without_bias(audit, layer, first, biases[first])
+        yield Problem([*biases, *biases.values()], message, fix)

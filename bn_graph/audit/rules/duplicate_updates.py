@@ -18,12 +18,12 @@ Right:
 
 import collections
 
+from bn_graph.audit.advice import run_these, run_without
 from bn_graph.audit.evidence import UPDATE_OPS, Problem, only_evaluates
 from bn_graph.audit.graph.ops import MERGE_OPS
 
 NAME = "duplicate-updates"
 SEVERITY = "warning"
-_FIX = "update_ops = list(set(tf.get_collection(tf.GraphKeys.UPDATE_OPS, scope=training_scope)))"
 
 
 def check(layer, audit):
@@ -40,22 +40,33 @@ def check(layer, audit):
     if evaluation:
         averaging = "training steps average" if run.intersection(evaluation) else "whoever runs them all averages"
         message = f"UPDATE_OPS holds updates of an evaluation tower: {averaging} its data, too."
-        yield Problem(sorted(evaluation, key=evaluation.get), message, _FIX)
+        fix = run_without(audit, audit.fact(_evaluation_members))
+        yield Problem(sorted(evaluation, key=evaluation.get), message, fix)
         return
-    evidence = [*sorted(twice, key=twice.get), *_same_updates(layer, run)]
-    if evidence:
+    same = _same_updates(layer, run)
+    if twice or same:
         message = "Update ops are there twice: where both run, a step moves the averages twice."
-        yield Problem(evidence, message, _FIX)
+        again = {node for nodes in same for node in nodes[1:]}
+        fix = run_these(audit, [update for update in layer.updates if update.node in run - again])
+        evidence = [*sorted(twice, key=twice.get), *(node for nodes in same for node in nodes)]
+        yield Problem(evidence, message, run_without(audit, set()) if twice else fix)
 
 
 def _same_updates(layer, run):
-    """The updates of one variable by the same uses, where a training step runs several."""
+    """Lists of the updates of one variable by the same uses, where a training step runs several."""
     alike = {}
     for update in layer.updates:
         if update.node in run and update.uses:
             key = (update.variable, update.conditions, *sorted(use.node for use in update.uses))
             alike.setdefault(key, []).append(update.node)
-    return [node for nodes in alike.values() if len(nodes) > 1 for node in nodes]
+    return [nodes for nodes in alike.values() if len(nodes) > 1]
+
+
+def _evaluation_members(audit):
+    """The members of UPDATE_OPS that are updates of evaluation towers."""
+    members_of = audit.fact(_members_of)
+    updates = [u for layer in audit.layers for u in layer.updates if u.uses and only_evaluates(audit, u)]
+    return {member for update in updates for _, member, _ in members_of.get(update.node, ())}
 
 
 def _members_of(audit):

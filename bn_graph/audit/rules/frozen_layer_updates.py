@@ -17,12 +17,12 @@ Right:
 
 from bn_graph.audit.evidence import Problem
 from bn_graph.audit.graph.ops import is_optimizer_op
+from bn_graph.audit.instructions import use_moving_statistics
 from bn_graph.audit.layers.normalizations import parameters_of
 from bn_graph.audit.training_step import targets
 
 NAME = "frozen-layer-updates"
 SEVERITY = "warning"
-_FIX = "batch_norm(..., is_training=False)  # in the frozen part, whose statistics then stay as well"
 
 
 def check(layer, audit):
@@ -35,7 +35,7 @@ def check(layer, audit):
     changed = audit.fact(_trained_by_any)
     if moved and parameters and not any(v in changed or v in audit.assignments for v in parameters):
         message = "No optimizer trains the layer's parameters, and the train op updates its moving statistics."
-        yield Problem([*moved, *sorted(parameters)], message, _FIX)
+        yield Problem([*moved, *sorted(parameters)], message, use_moving_statistics(audit, layer, "in the frozen part"))
 
 
 def _trained_by_any(audit):

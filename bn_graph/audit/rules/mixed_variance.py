@@ -15,10 +15,10 @@ Right:
 """
 
 from bn_graph.audit.evidence import Problem
+from bn_graph.audit.instructions import unfuse
 
 NAME = "mixed-variance"
 SEVERITY = "warning"
-_FIX = "batch_norm(..., fused=False)  # the same in all towers"
 
 
 def check(layer, audit):
@@ -29,4 +29,4 @@ def check(layer, audit):
             "Fused and decomposed layers share a moving variance. The fused op averages the variance divided by "
             "n - 1, the others the one divided by n."
         )
-        yield Problem([*fused, *decomposed], message, _FIX)
+        yield Problem([*fused, *decomposed], message, unfuse(audit, layer))

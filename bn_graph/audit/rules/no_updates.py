@@ -15,15 +15,11 @@ Right:
         train_op = optimizer.minimize(loss)
 """
 
+from bn_graph.audit.advice import make_updates
 from bn_graph.audit.evidence import Doubt, Problem
 
 NAME = "no-updates"
 SEVERITY = "error"
-_FIX = """\
-update_mean = tf.assign_sub(moving_mean, (1 - decay) * (moving_mean - batch_mean))
-update_variance = tf.assign_sub(moving_variance, (1 - decay) * (moving_variance - batch_variance))
-with tf.control_dependencies([update_mean, update_variance]):
-    train_op = optimizer.minimize(loss)"""
 
 
 def check(layer, audit):
@@ -36,4 +32,4 @@ def check(layer, audit):
     if never and audit.step.has_train_op:
         reader = audit.who_reads_statistics(layer)
         message = f"Nothing ever assigns the moving statistics: {reader} normalises by their initial values."
-        yield Problem(never, message, _FIX)
+        yield Problem(never, message, make_updates(audit, layer, never))

@@ -16,11 +16,11 @@ Right:
 import math
 
 from bn_graph.audit.evidence import Problem
+from bn_graph.audit.instructions import set_decay
 
 NAME = "slow-decay"
 SEVERITY = "warning"
 _MOST_LEFT = 0.01  # a moving average that still holds more of its start than this is called slow
-_FIX = "batch_norm(..., decay=0.9)  # decay ** steps of the start is left: 0.9 forgets it within 50 steps"
 
 
 def check(layer, audit):
@@ -46,4 +46,4 @@ def check(layer, audit):
             )
         else:
             continue
-        yield Problem(nodes, message, _FIX)
+        yield Problem(nodes, message, set_decay(audit, layer, decay))

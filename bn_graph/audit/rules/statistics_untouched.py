@@ -46,7 +46,7 @@ def check_saved(saved, audit):
     if audit.fact(_is_before_training):
         yield Doubt("the checkpoint was saved before the first training step")
     else:
-        yield Problem(saved.statistics, _MESSAGE, run_updates(audit))
+        yield Problem(saved.statistics, _MESSAGE, run_updates(audit, saved.layer))
 
 
 def _is_before_training(audit):

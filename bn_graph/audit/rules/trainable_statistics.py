@@ -12,13 +12,15 @@ Right:
     moving_mean = tf.get_variable("moving_mean", shape, trainable=False)
 """
 
+import json
+
 from bn_graph.audit.evidence import Problem
 from bn_graph.audit.graph.ops import is_optimizer_op
 from bn_graph.audit.training_step import targets
 
 NAME = "trainable-statistics"
 SEVERITY = "error"
-_FIX = "moving_mean = tf.get_variable('moving_mean', shape, trainable=False)"
+_FIX_LIST = "train_op = optimizer.minimize(loss, var_list=tf.trainable_variables())  # without the moving statistics"
 
 
 def check(layer, audit):
@@ -35,7 +37,10 @@ def check(layer, audit):
             "The moving statistics are in TRAINABLE_VARIABLES: an optimizer, weight decay, or whatever else "
             "takes these variables changes them."
         )
-    yield Problem(wrong, message, _FIX)
+    listed = sorted(audit.trainable.intersection(wrong))
+    names = [json.dumps(audit.graph.names[v].rpartition("/")[2]) for v in listed]
+    fix = "\n".join(f"tf.get_variable({name}, ..., trainable=False)" for name in dict.fromkeys(names))
+    yield Problem(wrong, message, fix or _FIX_LIST)
 
 
 def _optimized(audit):

@@ -21,11 +21,11 @@ Right:
 import re
 
 from bn_graph.audit.evidence import Problem, only_evaluates
+from bn_graph.audit.instructions import share_variables
 from bn_graph.audit.layers.normalizations import weights_before
 
 NAME = "unshared-towers"
 SEVERITY = "error"
-_FIX = "batch_norm(..., is_training=False, scope=scope, reuse=True)  # in the training tower's variable scope"
 
 
 def check(layer, audit):
@@ -41,7 +41,7 @@ def check(layer, audit):
                     "The evaluation copy has moving statistics of its own, which training does not update: it "
                     "updates those of its own copy."
                 )
-                yield Problem([*layer.statistics, *other.statistics], message, _FIX)
+                yield Problem([*layer.statistics, *other.statistics], message, share_variables(audit, other))
                 return
 
 

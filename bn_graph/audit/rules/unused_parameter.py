@@ -15,13 +15,14 @@ Right:
 """
 
 from bn_graph.audit.evidence import Problem
+from bn_graph.audit.instructions import use_parameters
 
 NAME = "unused-parameter"
 SEVERITY = "note"
-_FIX = "batch_norm(..., center=True, scale=True)  # or do not create the variable"
 
 
 def check(layer, audit):
     if audit.trains and layer.unused:
         names = [audit.graph.names[variable].rpartition("/")[2] for variable in layer.unused]
-        yield Problem(layer.unused, f"{' and '.join(names)} exists and no tower uses it.", _FIX)
+        message = f"{' and '.join(names)} exists and no tower uses it."
+        yield Problem(layer.unused, message, use_parameters(audit, layer))

@@ -13,15 +13,12 @@ Right:
 """
 
 from bn_graph.audit.evidence import Problem
-from bn_graph.audit.graph.ops import MERGE_OPS, SAME_VALUE_OPS
+from bn_graph.audit.graph.ops import GRADIENT_NAME, MERGE_OPS, SAME_VALUE_OPS
+from bn_graph.audit.instructions import update_where_it_trains, use_moving_statistics
 from bn_graph.audit.rules.wrong_statistics import TRAINING_NAME
-from bn_graph.audit.training_step import GRADIENT_NAME
 
 NAME = "updates-in-evaluation"
 SEVERITY = "error"
-_FIX = """\
-batch_norm(..., is_training=False, reuse=True)  # in an evaluation tower of its own; or, with a placeholder,
-tf.cond(is_training, update, no_update)  # where `update` makes the update ops, so that only its branch runs them"""
 
 
 def check(layer, audit):
@@ -38,8 +35,11 @@ def check(layer, audit):
     def runs_in_evaluation(update):
         if update.conditions & evaluating:
             return True
-        if update.conditions & training or not update.depends_on.isdisjoint(predicates):
-            return False  # it runs in the training branch, or changes nothing in the other
+        if update.conditions & training:
+            return False
+        kept = update.decay_in_evaluation
+        if not update.depends_on.isdisjoint(predicates) and (kept is None or kept > 1 - 1e-6):
+            return False  # what is_training chooses in it lets it change nothing
         if update.node in audit.fact(_run_by_evaluation):
             return True
         return bool(training) and update.node in audit.fact(_run_by_choosing)
@@ -47,7 +47,12 @@ def check(layer, audit):
     wrong = [update.node for update in layer.updates if runs_in_evaluation(update)]
     if wrong:
         message = "Evaluating moves the moving statistics: the evaluation data leaks into the model."
-        yield Problem(wrong, message, _FIX)
+        towers = [use for use in layer.uses if audit.step.roles[use] == "evaluation"]
+        if any(update.node in wrong and not set(towers).isdisjoint(update.uses) for update in layer.updates):
+            fix = use_moving_statistics(audit, layer, "in the evaluation tower")
+        else:
+            fix = update_where_it_trains()
+        yield Problem(wrong, message, fix)
 
 
 def _run_by_evaluation(audit):

@@ -17,14 +17,12 @@ Right:
             return i + 1, tf.identity(x)
 """
 
+from bn_graph.audit.advice import run_inside
 from bn_graph.audit.evidence import Problem
 from bn_graph.audit.graph.frames import find_frames, waited_for_from_other_frames
 
 NAME = "updates-in-loop"
 SEVERITY = "error"
-_FIX = """\
-with tf.control_dependencies(update_ops):  # inside of the loop's body, or updates_collections=None in batch_norm
-    x = tf.identity(x)"""
 
 
 def check(layer, audit):
@@ -34,7 +32,7 @@ def check(layer, audit):
             "The train op, outside of a loop, waits for update ops inside of it. No session can run that: they are in "
             "different frames."
         )
-        yield Problem(wrong, message, _FIX)
+        yield Problem(wrong, message, run_inside(audit, layer))
 
 
 def _waited_for_from_outside(audit):

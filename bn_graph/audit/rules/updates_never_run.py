@@ -32,7 +32,9 @@ def check(layer, audit):
     if not audit.step.has_train_op:
         yield Doubt(_NAME_TRAIN_OP)
         return
-    assignments = [audit.assignments.get(variable, []) for variable in layer.statistics]
+    # Of averages of averages, every one has to move.
+    variables = dict.fromkeys([*layer.statistics, *(v for update in layer.updates for v in update.through)])
+    assignments = [audit.assignments.get(variable, []) for variable in variables]
     idle = [node for nodes in assignments if not audit.step.run.intersection(nodes) for node in nodes]
     if not idle:
         return
@@ -43,7 +45,7 @@ def check(layer, audit):
             f"and {audit.who_reads_statistics(layer)} normalises by these, unless the session loop fetches the update "
             "ops itself."
         )
-        yield Problem(idle, message, run_updates(audit))
+        yield Problem(idle, message, run_updates(audit, layer))
     else:
         name = printable(audit.graph.names[min(beside)])
         yield Doubt(f"the updates run only where {name} is fetched along with the train op")
@@ -81,9 +83,8 @@ def _run_on_purpose(op, audit):
     controls = list(graph.waits_for(op))
     if graph.ops[op] == "NoOp" and not graph.inputs[op] and not graph.waiters[op]:
         # ExponentialMovingAverage.apply makes a group of its own, around what it has made itself.
-        if not all(graph.names[source].startswith(f"{graph.names[op]}/") for source in controls):
-            return controls
-    elif graph.ops[op] == "Identity" and controls:
+        return [source for source in controls if not graph.names[source].startswith(f"{graph.names[op]}/")]
+    if graph.ops[op] == "Identity" and controls:
         value = graph.inputs[op][0].node
         if value in step.after_trained and value in step.loss_inputs:
             return controls

@@ -17,8 +17,8 @@ Right:
         train_op = optimizer.minimize(loss)
 """
 
-from bn_graph.audit.advice import run_updates
-from bn_graph.audit.evidence import Problem
+from bn_graph.audit.advice import run_these
+from bn_graph.audit.evidence import Problem, placeholders_beside_loss
 from bn_graph.audit.graph.flat_graph import printable
 
 NAME = "updates-of-another-input"
@@ -31,7 +31,7 @@ def check(layer, audit):
         return
     right = [update for update in layer.updates if not trained.isdisjoint(update.uses)]
     others = [u for u in layer.updates if u.uses and trained.isdisjoint(u.uses) and u.node in audit.step.run]
-    needs = audit.fact(_placeholders_beside_loss)
+    needs = audit.fact(placeholders_beside_loss)
     placeholders = sorted({needs[update.node] for update in others if update.node in needs})
     names = " and ".join(printable(audit.graph.names[node]) for node in placeholders[:2])
     asks = f"A step asks for a value of {names}, of which the loss has no use." if placeholders else ""
@@ -44,17 +44,4 @@ def check(layer, audit):
         wrong = [u for u in others if placeholders and any(c for use in u.uses for _, c in use.statistics())]
         message = f"The train op also runs update ops of another input. {asks}"
     if wrong:
-        yield Problem([update.node for update in wrong], message, run_updates(audit, right))
-
-
-def _placeholders_beside_loss(audit):
-    """From each node to the first placeholder that it needs and the loss does not."""
-    graph, needs = audit.graph, {}
-    for placeholder, op in enumerate(graph.ops):
-        stack = [placeholder] if op == "Placeholder" and placeholder not in audit.step.loss_inputs else []
-        while stack:
-            node = stack.pop()
-            if node not in needs:
-                needs[node] = placeholder
-                stack += graph.consumers[node] + graph.waiters[node]
-    return needs
+        yield Problem([update.node for update in wrong], message, run_these(audit, right))

@@ -18,12 +18,12 @@ Right:
     update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
 """
 
+from bn_graph.audit.advice import run_updates
 from bn_graph.audit.evidence import Problem
 from bn_graph.audit.graph.conditions import topological_order
 
 NAME = "updates-of-one-tower"
 SEVERITY = "note"
-_FIX = "update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)  # of all towers, after the last one is built"
 _NO_DATA_OPS = {"Const", "Fill", "Shape", "RandomUniform", "RandomStandardNormal", "TruncatedNormal", "NoOp"}
 _MOST_SOURCES = 8  # of one node
 
@@ -41,7 +41,7 @@ def check(layer, audit):
             f"The moving statistics follow {len(trained) - len(left_out)} of {len(trained)} training towers, and the "
             "others are trained on data of other sources."
         )
-        yield Problem(left_out, message, _FIX)
+        yield Problem(left_out, message, run_updates(audit, layer))
 
 
 def _sources(audit):

@@ -18,6 +18,7 @@ OUTDIR/expected.json says of each what an audit should find; another environment
     findings   [rule, severity] pairs, as a set
     may        pairs that are not wrong to find, but need not be found (few graphs)
     undecided  rules that an audit may call undecided, too (few graphs): instead of the finding, or with no finding
+    doubts     the rules that an audit has to call undecided, and no others (some graphs)
     layers     names of the layers, or null where no name is the only right one
     why        one sentence
 
@@ -39,19 +40,30 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from tests.recording.audit_graphs import (
+    accumulated,
+    averages,
+    batch_alone,
     by_hand,
     checkpoints,
     contrib_layers,
+    copied_networks,
+    decays,
+    fine_tuning,
+    frozen_graphs,
     is_training,
     keras,
+    keras_phases,
     lookalikes,
+    loop_updates,
     loops,
     optimizers,
     savers,
+    side_effects,
     sonnet,
     tensorpack,
     tf_layers,
     towers,
+    unused_layers,
 )
 from tests.recording.audit_graphs.cases import CASES, Built
 from tests.recording.audit_graphs.files import write_meta_graph
@@ -73,6 +85,17 @@ FAMILIES = [
     keras,
     sonnet,
     tensorpack,
+    decays,
+    copied_networks,
+    frozen_graphs,
+    fine_tuning,
+    accumulated,
+    unused_layers,
+    batch_alone,
+    keras_phases,
+    loop_updates,
+    averages,
+    side_effects,
 ]
 
 
@@ -133,6 +156,8 @@ def record(case, outdir):
     for name in ("may", "undecided"):
         if getattr(case, name):
             entry[name] = sorted(getattr(case, name))
+    if case.doubts is not None:
+        entry["doubts"] = sorted(case.doubts)
     return key, entry
 
 

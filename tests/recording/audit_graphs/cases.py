@@ -32,6 +32,14 @@ SLOW = ["slow-decay", "warning"]
 DUPLICATE = ["duplicate-updates", "warning"]
 TINY = ["tiny-batch", "warning"]
 MIXED = ["mixed-variance", "warning"]
+NOT_COPIED = ["statistics-not-copied", "error"]
+ANOTHER_INPUT = ["updates-of-another-input", "error"]
+IN_LOOP = ["updates-in-loop", "error"]
+DEAD = ["unused-layer", "warning"]
+FROZEN = ["frozen-layer-updates", "warning"]
+DROPOUT = ["dropout-before-batch-norm", "note"]
+ONE_TOWER = ["updates-of-one-tower", "note"]
+DEFAULT = WRONG_WARNING
 
 CASES = []
 
@@ -40,18 +48,22 @@ CASES = []
 MOVING = r"moving_(mean|variance)(_\d+)?:0$"
 NO_VARIABLE = "^$"
 
-Built = collections.namedtuple("Built", "train evaluate statistics skip saver train_op")
+Built = collections.namedtuple("Built", "train evaluate statistics skip saver train_op on_batch unfed")
 Saved = collections.namedtuple("Saved", "kind save")
 
 
-def built(train=None, evaluate=None, statistics=MOVING, skip=None, saver=None, train_op=None):
+def built(
+    train=None, evaluate=None, statistics=MOVING, skip=None, saver=None, train_op=None, on_batch=None, unfed=None
+):  # fmt: skip
     """The graph is the default graph, and is written as a MetaGraph.
 
     train, evaluate: what a program fetches to train and to evaluate. statistics: a pattern of the variables that are
     looked at before and after; None: the graph is not run. skip: a pattern of those that are not looked at after all.
     saver: what the MetaGraph has for a Saver. train_op: what the audit is told, where only the graph knows its name.
+    on_batch: whether the evaluation of one row depends on the other rows; None: it is not looked at. unfed: a pattern
+    of the placeholders that a user has nothing for.
     """
-    return Built(train, evaluate, statistics, skip, saver, train_op)
+    return Built(train, evaluate, statistics, skip, saver, train_op, on_batch, unfed)
 
 
 def saved_in_folder(save):
@@ -68,19 +80,20 @@ class Case(object):
     """A graph and what an audit should find in it.
 
     findings: [rule, severity] pairs; none: nothing is wrong. may: pairs that are not wrong to find, but need not be
-    found. undecided: rules that an audit may call undecided, too. layers: their names, or None where no name is the
-    only right one. since: the first TensorFlow release that has what the function needs. train_op, num_steps: what the
-    audit is told. cond_v2: tf.cond builds an If with functions. given: arguments of the function.
+    found. undecided: rules that an audit may call undecided, too. doubts: rules that it has to call undecided; None
+    where nothing is expected of them. layers: their names, or None where no name is the only right one. since: the
+    first TensorFlow release that has what the function needs. train_op, num_steps: what the audit is told. cond_v2:
+    tf.cond builds an If with functions. given: arguments of the function.
     """
 
     def __init__(
         self, name, build, findings, may=(), undecided=(), layers=("net/bn",), since=(0, 12), train_op=None,
-        num_steps=None, cond_v2=False, given=None,
+        num_steps=None, cond_v2=False, given=None, doubts=None,
     ):  # fmt: skip
         self.name = name
         self.family = build.__module__
         self.why = " ".join(build.__doc__.split()).rstrip(".")
-        self.findings, self.may, self.undecided = findings, may, undecided
+        self.findings, self.may, self.undecided, self.doubts = findings, may, undecided, doubts
         self.layers = None if layers is None else list(layers)
         self.since, self.train_op, self.num_steps, self.cond_v2 = since, train_op, num_steps, cond_v2
         self._build, self._given = build, given or {}

@@ -1,0 +1,145 @@
+"""Runs graphs, those that were built here and those of old releases, and says what their moving statistics did."""
+
+import contextlib
+import re
+from pathlib import Path
+
+import numpy as np
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from bn_graph.tf1 import tf
+from tests.audit.networks import Built
+
+TIMEOUT = 10_000  # ms, of a run; some graphs wait for what nobody puts into their queues
+STATISTIC = re.compile(
+    r"((moving|pop)_(mean|var|variance)|(mean|variance)/EMA|moments/.*ExponentialMovingAverage)(_\d+)?$"
+)
+
+
+class CannotRun(Exception):
+    """Why today's TensorFlow cannot run a recorded graph, in a few words."""
+
+
+@contextlib.contextmanager
+def session_of(graph):
+    """A session that rewrites nothing: it is as correct, and slower."""
+    config = tf.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    with graph.as_default(), tf.Session(graph=graph, config=config) as session:
+        yield session
+
+
+def imported(path, entry):
+    """A recorded graph as today's TensorFlow imports it. Raises `CannotRun`.
+
+    entry: what expected.json says of it.
+    """
+    meta_graph = _meta_graph(path)
+    _forget_shapes_of_gradients(meta_graph.graph_def)
+    with tf.Graph().as_default() as graph:
+        try:
+            tf.train.import_meta_graph(meta_graph)
+        except ValueError as error:
+            raise CannotRun(str(error)) from None
+        if any("Queue" in op.type for op in graph.get_operations()):
+            raise CannotRun("it waits for a queue")
+        named = [graph.get_operation_by_name(entry["train_op"])] if entry["train_op"] else []
+        train = named or graph.get_collection("train_op") or _optimizers(graph)
+        init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
+    return Built(graph, {"train_op": entry["train_op"]}, train, feeds(graph), init=init)
+
+
+def _meta_graph(path):
+    for file in (path, Path(f"{path}.meta"), path / "saved_model.pb"):
+        if file.is_file() and file.suffix == ".meta":
+            meta_graph = tf.MetaGraphDef()
+            meta_graph.ParseFromString(file.read_bytes())
+            return meta_graph
+        if file.name == "saved_model.pb" and file.is_file():
+            saved_model = SavedModel()
+            saved_model.ParseFromString(file.read_bytes())
+            return saved_model.meta_graphs[0]
+    raise CannotRun("it is no MetaGraph")
+
+
+def _forget_shapes_of_gradients(graph_def):
+    """Those of some fused ops have other shapes today, and the importer compares."""
+    for nodes in [graph_def.node, *(function.node_def for function in graph_def.library.function)]:
+        for node in nodes:
+            if "_grad/" in node.name or "Grad" in node.op:
+                node.attr.pop("_output_shapes", None)
+
+
+def _optimizers(graph):
+    return [op for op in graph.get_operations() if re.match("(Resource)?(Sparse)?Apply", op.type)]
+
+
+def feeds(graph, batch=8):
+    """Something for every placeholder; is_training is True."""
+    random, fed = np.random.RandomState(1), {}
+    for op in graph.get_operations():
+        if op.type != "Placeholder" and op.name != "keras_learning_phase":
+            continue
+        tensor = op.outputs[0]
+        if tensor.dtype == tf.resource:
+            continue
+        sizes = tensor.shape.as_list() if tensor.shape.ndims else []
+        shape = [size or (batch if axis == 0 else 3) for axis, size in enumerate(sizes)]
+        if tensor.dtype.is_bool:
+            fed[tensor] = True
+        elif tensor.dtype.is_integer:
+            fed[tensor] = np.zeros(shape, int) if op.name == "mode" else random.randint(0, 3, shape)
+        elif tensor.dtype == tf.string:
+            fed[tensor] = "train"
+        else:
+            fed[tensor] = random.normal(0.5, 2.0, shape)
+    return fed
+
+
+def loss_of(graph):
+    """The tensor that is minimised: where gradients begin. Of several losses, as in a GAN, the sum."""
+    losses = {}
+    for op in graph.get_operations():
+        match = re.match(r"(.*/)?(gradients(_\d+)?)/(.+?)_grad/", op.name)
+        scope, name = (match[1] or "", match[4]) if match else ("", "")
+        for forward in (name, scope + name):
+            if match and _is_there(graph, forward):
+                losses.setdefault(match[2], graph.get_operation_by_name(forward).outputs[0])
+    return tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in losses.values()])
+
+
+def _is_there(graph, name):
+    try:
+        graph.get_operation_by_name(name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def initialize(session, built):
+    """Twice, if need be: old releases let an initial value read a variable that may not have been initialized yet."""
+    with contextlib.suppress(tf.errors.FailedPreconditionError):
+        session.run(built.init, built.feed)
+        return
+    session.run(built.init, built.feed)
+
+
+def run(session, fetches, feed):
+    return session.run(fetches, feed, options=tf.RunOptions(timeout_in_ms=TIMEOUT))
+
+
+def moving_statistics(layers=None):
+    """The moving statistics in the default graph, by name; those of some layers only."""
+    statistics = {v.op.name: v for v in tf.global_variables() if STATISTIC.search(v.op.name)}
+    if layers is None:
+        return statistics
+    return {name: v for name, v in statistics.items() if any(name.startswith(f"{layer}/") for layer in layers)}
+
+
+def values(session, variables):
+    return session.run({name: variable.read_value() for name, variable in variables.items()})
+
+
+def still(before, after):
+    """The names of the variables whose value is the same bit for bit."""
+    return {name for name in before if np.array_equal(before[name], after[name], equal_nan=True)}
