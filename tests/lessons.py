@@ -12,13 +12,11 @@ tag `widget`: it shows controls, which have random names. It must run; its outpu
 tags `exercise`, `check`: where the reader writes an answer, and what says "right" or "not yet".
 """
 
-import argparse
+import copy
 import re
-import sys
 
-import nbformat
-from nbclient import NotebookClient
-
+from bn_graph.cli import Parser, run
+from bn_graph.errors import InputError
 from tests.paths import ROOT
 
 FOLDER = ROOT / "scripts" / "notebooks"
@@ -38,13 +36,23 @@ def paths():
 
 
 def read(path):
+    import nbformat  # here, so that the parser and the list of lessons need not the extra `lessons`
+
     return nbformat.read(path, as_version=4)
+
+
+def write(notebook, path):
+    import nbformat
+
+    nbformat.write(notebook, path)
 
 
 class Lesson:
     """A lesson that runs in a kernel of its own while this context lasts, as a new copy without outputs."""
 
     def __init__(self, path):
+        from nbclient import NotebookClient
+
         self.notebook = read(path)
         for cell in self.notebook.cells:
             if cell.cell_type == "code":
@@ -76,7 +84,8 @@ class Lesson:
 
     def say(self, source):
         """What `source` prints, run after all cells."""
-        cell = nbformat.v4.new_code_cell(source)
+        cell = copy.deepcopy(next(cell for cell in self.notebook.cells if cell.cell_type == "code"))
+        cell.source, cell.outputs = source, []
         self.notebook.cells.append(cell)
         try:
             self._client.execute_cell(cell, len(self.notebook.cells) - 1)
@@ -157,8 +166,8 @@ def unprinted_numbers(notebook):
             for output in cell.outputs:
                 known.update(map(abs, _numbers(_text(output))))
     for index, cell in enumerate(notebook.cells):
-        if cell.cell_type == "markdown":
-            for number in _PROSE_NUMBER.findall(_without_code(cell.source)):
+        if cell.cell_type == "markdown" and "<details>" not in cell.source:
+            for number in _PROSE_NUMBER.findall(_measured_text(cell.source)):
                 digits = len(number.partition(".")[2])
                 value = float(number.replace(" ", ""))
                 if not any(round(other, digits) == value for other in known):
@@ -167,11 +176,20 @@ def unprinted_numbers(notebook):
 
 # With a decimal point or a per cent sign: what was measured. Sizes and years are whole numbers.
 _PROSE_NUMBER = re.compile(r"(?<![\w./-])(?:\d+\.\d+|\d+(?= %))(?![\w/]|\.\d)")
+_NOT_MEASURED = (
+    r"(?s)## Exercise.*",  # its numbers are given
+    r"(?s)```.*?```",
+    r"(?m)^    .*$",
+    r"`[^`\n]*`",
+    r"\[[^\]]*\]\([^)]*\)",
+    r"(?m)^#.*$",
+    r"(?:Python|TensorFlow|section) \d[\d.]*",
+)
 
 
-def _without_code(markdown):
-    for pattern in (r"```.*?```", r"`[^`\n]*`", r"\]\([^)]*\)", r"^#.*$", r"^    .*$"):
-        markdown = re.sub(pattern, " ", markdown, flags=re.S if "```" in pattern else re.M)
+def _measured_text(markdown):
+    for pattern in _NOT_MEASURED:
+        markdown = re.sub(pattern, " ", markdown)
     return markdown
 
 
@@ -190,33 +208,44 @@ def set_address(path, address):
             f"[![Binder](https://mybinder.org/badge_logo.svg)]"
             f"(https://mybinder.org/v2/gh/{name}/main?labpath={where})"
         )
-    nbformat.write(notebook, path)
+    write(notebook, path)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("lessons", nargs="*", metavar="N", help="numbers of lessons (default: all)")
-    parser.add_argument("--write", action="store_true", help="write the new outputs into the notebooks")
-    parser.add_argument("--address", help="of the repository at GitHub, for badges and Colab; none takes them away")
-    arguments = parser.parse_args()
-    if arguments.address is not None:
-        for path in paths():
-            set_address(path, "" if arguments.address == "none" else arguments.address.rstrip("/"))
+parser = Parser(__doc__)
+option = parser.add_argument
+option("lessons", nargs="*", metavar="N", help="numbers of lessons (default: all)")
+option("--write", action="store_true", help="write the new outputs into the notebooks")
+option("--address", metavar="URL", help="write the repository's address into badges and Colab's cell; none: take it away")
+
+
+def command(arguments):
+    options = vars(arguments)
+    lessons = chosen(options.get("lessons", []))
+    if "address" in options:
+        for path in lessons:
+            set_address(path, "" if options["address"] == "none" else options["address"].rstrip("/"))
         return 0
-    failed = 0
-    for path in paths():
-        if arguments.lessons and path.name[0] not in arguments.lessons:
-            continue
+    different = False
+    for path in lessons:
         committed = read(path)
         with Lesson(path) as lesson:
             new = lesson.run()
         lines = list(differences(committed, new))
-        failed += bool(lines)
+        different |= bool(lines)
         print(path.name, *(lines or ["as committed"]), sep="\n    ", flush=True)
-        if arguments.write:
-            nbformat.write(new, path)
-    return 0 if arguments.write else int(bool(failed))
+        if "write" in options:
+            write(new, path)
+    return int(different and "write" not in options)
+
+
+def chosen(numbers):
+    """The paths of the lessons with these numbers; all of them where there is none."""
+    known = {path.name[0]: path for path in paths()}
+    for number in numbers:
+        if number not in known:
+            raise InputError(f"lesson {number}: expected one of {', '.join(known)}")
+    return [known[number] for number in numbers or known]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(parser, command)

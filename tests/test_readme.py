@@ -155,8 +155,6 @@ def pytest_runs(terminal, words):
         elif argument == "-k":
             word = next(arguments)
             assert any(word in path.read_text() for path in (ROOT / "tests").rglob("test_*.py")), word
-        elif argument == "--nbmake":
-            assert '"nbmake>=' in (ROOT / "setup.py").read_text()
         else:
             assert (ROOT / argument.partition("::")[0]).exists(), argument
 
@@ -198,7 +196,7 @@ COMMANDS = (
     (r"python scripts/(compare_with_notebook.py|run_cluster.py|benchmark)", parses),
     (r"(audit_graph|run_tutorial|run_cluster|compare_with_notebook|export_model|recalibrate)\.py ", is_installed),
     (r"python -m bn_graph.comparison.page ", draws),
-    (r"python -m tests.(fuzzing|kill_and_resume)", parses),
+    (r"python -m tests.(fuzzing|kill_and_resume|lessons)", parses),
     (r"(python -m )?pytest", pytest_runs),
     (r"\S*python -m tests.recording\.", python2_runs),
     (r"ruff (check|format) \.|jupyter lab |\.ci/run", is_a_file),
