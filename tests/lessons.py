@@ -215,7 +215,7 @@ parser = Parser(__doc__)
 option = parser.add_argument
 option("lessons", nargs="*", metavar="N", help="numbers of lessons (default: all)")
 option("--write", action="store_true", help="write the new outputs into the notebooks")
-option("--address", metavar="URL", help="write the repository's address into badges and Colab's cell; none: take it away")
+option("--address", metavar="URL", help="write the repository's address into badges and cells; none: take it away")
 
 
 def command(arguments):

@@ -97,10 +97,11 @@ def test_badges_name_the_repository_and_go_away_again(tmp_path):
     path = tmp_path / before.name
     path.write_text(before.read_text())
     lessons.set_address(path, "https://github.com/someone/something")
-    cells = lessons.read(path).cells
-    assert f"colab.research.google.com/github/someone/something/blob/main/scripts/notebooks/{path.name})" in cells[0].source
-    assert f"mybinder.org/v2/gh/someone/something/main?labpath=scripts/notebooks/{path.name})" in cells[0].source
-    assert 'REPOSITORY = "https://github.com/someone/something"\n' in cells[1].source
+    header, first = (cell.source for cell in lessons.read(path).cells[:2])
+    notebook = f"scripts/notebooks/{path.name}"
+    assert f"(https://colab.research.google.com/github/someone/something/blob/main/{notebook})" in header
+    assert f"(https://mybinder.org/v2/gh/someone/something/main?labpath={notebook})" in header
+    assert 'REPOSITORY = "https://github.com/someone/something"\n' in first
     lessons.set_address(path, "")
     assert lessons.read(path).cells == lessons.read(before).cells
 

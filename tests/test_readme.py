@@ -186,6 +186,7 @@ def is_a_file(terminal, words):
 COMMANDS = (
     (r"git clone |cd |python3 -m (venv|virtualenv) |\. venv/bin/activate|for \w+ in |tar -cJf ", is_shell),
     (r"(\S*/)?(python3 -m )?pip install ", installs),
+    (r"tensorboard --logdir logs$", is_shell),
     (r"export TF_CONFIG=", is_a_cluster),
     (r"python scripts/run_tutorial.py --(sync|data SOURCE)", parses),
     (r"python scripts/run_tutorial.py --data notes.txt", runs(codes=(2,))),
