@@ -42,20 +42,37 @@ def run_updates(audit, layer=None):
     layer: a `BatchNorm`, or None where only a checkpoint names it.
     """
     if layer is None or not audit.trained_by_batch(layer):
-        groups = list(audit.fact(_layers_by_train_op).values())
-        if len(groups) > 1:
-            return COLLECTED
-        layers, train_op = (groups[0], None) if groups else ([], None)
-    elif None in map(audit.fact(_runners).get, _own_updates(audit, layer)):
+        return audit.fact(_run_all)
+    if None in map(audit.fact(_runners).get, _own_updates(audit, layer)):
         return run_inside(audit, layer)
-    else:
-        train_op = _train_op_of(audit, layer)
-        layers = audit.fact(_layers_by_train_op)[train_op]
-    updates = [update for other in layers for update in _own_updates(audit, other)]
-    if train_op is None:
-        return run_these(audit, updates)
-    step = f"# in the step that trains {printable(layers[0].name)}: {printable(audit.graph.names[train_op])}"
-    return f"{step}\n{run_these(audit, updates, alone=True)}"
+    return audit.fact(_run_by_train_op)[_train_op_of(audit, layer)]
+
+
+def _run_all(audit):
+    groups = list(audit.fact(_layers_by_train_op).values())
+    if len(groups) > 1:
+        return COLLECTED
+    return run_these(audit, _updates_of_all(audit, groups[0] if groups else []))
+
+
+def _run_by_train_op(audit):
+    """For each train op, how it is made so that it runs the updates of all layers that it trains.
+
+    The text has the names of all these updates, and is made once for all these layers.
+    """
+    texts = {}
+    for train_op, layers in audit.fact(_layers_by_train_op).items():
+        updates = _updates_of_all(audit, layers)
+        if train_op is None:
+            texts[None] = run_these(audit, updates)
+        else:
+            step = f"# in the step that trains {printable(layers[0].name)}: {printable(audit.graph.names[train_op])}"
+            texts[train_op] = f"{step}\n{run_these(audit, updates, alone=True)}"
+    return texts
+
+
+def _updates_of_all(audit, layers):
+    return [update for layer in layers for update in _own_updates(audit, layer)]
 
 
 def run_these(audit, updates, alone=False):
