@@ -151,8 +151,6 @@ def pytest_runs(terminal, words):
         elif argument == "-k":
             word = next(arguments)
             assert any(word in path.read_text() for path in (ROOT / "tests").rglob("test_*.py")), word
-        elif argument == "--nbmake":
-            assert '"nbmake>=' in (ROOT / "setup.py").read_text()
         else:
             assert (ROOT / argument.partition("::")[0]).exists(), argument
 
@@ -192,6 +190,7 @@ COMMANDS = (
         is_shell,
     ),
     (r"(\S*/)?(python3 -m )?pip install ", installs),
+    (r"tensorboard --logdir logs$", is_shell),
     (r"export TF_CONFIG=", is_a_cluster),
     (r"python scripts/run_tutorial.py --(sync|data SOURCE)", parses),
     (r"python scripts/run_tutorial.py --data notes.txt", runs(codes=(2,))),
@@ -202,7 +201,7 @@ COMMANDS = (
     (r"python scripts/(compare_with_notebook.py|run_cluster.py|benchmark)", parses),
     (r"(audit_graph|run_tutorial|run_cluster|compare_with_notebook|export_model|recalibrate)\.py ", is_installed),
     (r"python -m bn_graph.comparison.page ", draws),
-    (r"python -m tests.(fuzzing|kill_and_resume)", parses),
+    (r"python -m tests.(fuzzing|kill_and_resume|lessons)", parses),
     (r"python -m tests.audit.monitor_all ", is_module),
     (r"(python -m )?pytest", pytest_runs),
     (r"\S*python -m tests.recording\.", python2_runs),
