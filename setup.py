@@ -48,7 +48,12 @@ setup(
         "filelock>=3.13,<5",  # one run to a folder of checkpoints
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "setuptools>=70.1"],  # setuptools builds the tests' wheel
+        "test": [
+            "pytest>=8,<10",
+            "hypothesis>=6.100,<7",
+            "setuptools>=70.1",  # builds the tests' wheel
+            "sarif-pydantic>=0.6,<0.7",  # knows what a log in SARIF has
+        ],
         "browser": ["selenium>=4.20,<5"],  # drives Chromium in the tests marked `browser`
         "lint": ["ruff>=0.17,<0.18"],
         "bench": ["torch>=2.15,<2.16", "jax>=0.10.2,<0.11", "optax>=0.2.8,<0.3", "keras>=3.15,<3.16"],  # peers

@@ -449,10 +449,32 @@ $ page.meta --num-steps 1.5
     argument --num-steps: invalid int value: '1.5'
 $ page.meta --num-steps 999999999999999999999999999999
     num_steps must be a whole number from 1 to 9223372036854775807, found 999999999999999999999999999999
+$ page.meta --also-run nothing
+    page.meta: expected the name of the op that is run beside it, found 'nothing', which is no op there; it has Adam
+$ page.meta --also-run ''
+    argument --also-run: expected a name, found nothing
 $ page.meta --severity
-    unrecognized arguments: --severity
+    argument --severity: expected one argument
+$ page.meta --severity fatal
+    argument --severity: invalid choice: 'fatal' (choose from …
+$ page.meta --format xml
+    argument --format: invalid choice: 'xml' (choose from …
+$ page.meta --select updates-never-ran
+    argument --select: expected rules with commas between, found 'updates-never-ran'; did you mean updates-never-run?
+$ page.meta --ignore slow-decay,tiny-batches
+    argument --ignore: expected rules with commas between, found 'tiny-batches'; did you mean tiny-batch?
+$ page.meta --ignore everything
+    argument --ignore: expected rules with commas between, found 'everything'; --rules lists them
+$ page.meta --select ','
+    argument --select: expected rules with commas between, found ''; --rules lists them
+$ page.meta --explain updates-never-ran
+    expected a rule, one of no-updates, …; found 'updates-never-ran'
 $ page.meta surplus
-    unrecognized arguments: surplus
+    surplus: there is no such file
+$ page.meta ''
+    argument path: expected a name, found nothing
+$ page.meta page.meta --num-steps 0
+    num_steps must be a whole number from 1 to 9223372036854775807, found 0
 """,
 }
 # fmt: on
