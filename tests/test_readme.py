@@ -200,7 +200,7 @@ COMMANDS = (
     (r"python -m bn_graph.comparison.page ", draws),
     (r"python -m tests.(fuzzing|kill_and_resume)", parses),
     (r"(python -m )?pytest", pytest_runs),
-    (r"\S*python -m tests.recording\.", python2_runs),
+    (r"\S*python -m tests.(recording\.|audit.advice)", python2_runs),
     (r"ruff (check|format) \.|jupyter lab |\.ci/run", is_a_file),
 )
 
