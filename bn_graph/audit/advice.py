@@ -30,7 +30,6 @@ with tf.control_dependencies(update_ops):
 _TRAINABLE = """\
 layer.trainable = True  # before model.compile, which runs the updates of trainable layers alone
 # or, where the layer is to stay frozen: layer(x, training=False)"""
-_MOST_SEEN = 300  # ops behind an update, in which the one to run is looked for
 
 
 # How the updates are run.
@@ -41,21 +40,25 @@ def run_updates(audit, layer=None):
 
     layer: a `BatchNorm`, or None where only a checkpoint names it.
     """
+    lines = audit.fact(_lines_by_train_op)
     if layer is None or not audit.trained_by_batch(layer):
-        groups = list(audit.fact(_layers_by_train_op).values())
-        if len(groups) > 1:
-            return COLLECTED
-        layers, train_op = (groups[0], None) if groups else ([], None)
-    elif None in map(audit.fact(_runners).get, _own_updates(audit, layer)):
+        return next(iter(lines.values())) if len(lines) == 1 else run_these(audit, [])
+    if None in map(audit.fact(_runners).get, _own_updates(audit, layer)):
         return run_inside(audit, layer)
-    else:
-        train_op = _train_op_of(audit, layer)
-        layers = audit.fact(_layers_by_train_op)[train_op]
-    updates = [update for other in layers for update in _own_updates(audit, other)]
-    if train_op is None:
-        return run_these(audit, updates)
-    step = f"# in the step that trains {printable(layers[0].name)}: {printable(audit.graph.names[train_op])}"
-    return f"{step}\n{run_these(audit, updates, alone=True)}"
+    return lines[_train_op_of(audit, layer)]
+
+
+def _lines_by_train_op(audit):
+    """Where there are several train ops, each to the lines that run the updates of the layers that it trains."""
+    lines = {}
+    for train_op, layers in _layers_by_train_op(audit).items():
+        updates = [update for layer in layers for update in _own_updates(audit, layer)]
+        if train_op is None:
+            lines[None] = run_these(audit, updates)
+        else:
+            step = f"# in the step that trains {printable(layers[0].name)}: {printable(audit.graph.names[train_op])}"
+            lines[train_op] = f"{step}\n{run_these(audit, updates, alone=True)}"
+    return lines
 
 
 def run_these(audit, updates, alone=False):
@@ -129,22 +132,23 @@ def _layers_by_train_op(audit):
 
 
 def _runners(audit):
-    """Each `Update` to the op to wait for so that it runs; None where there is none, in some loops and branches."""
-    frames = find_frames(audit.graph)
-    return {update: _runner(audit.graph, frames, update.node) for layer in audit.layers for update in layer.updates}
+    """Each `Update` to the op to wait for so that it runs; None where there is none, in some loops and branches.
 
-
-def _runner(graph, frames, update):
-    """The update itself, or, inside of a branch, loop or function, the first op outside that waits for it."""
-    stack, seen = [update], {update}
-    for node in stack:  # grows
-        if graph.top_level[node] == node and not frames[node] and not _is_conditional(graph, node):
-            return node
-        for after in graph.consumers[node] + graph.waiters[node]:
-            if after not in seen and len(seen) < _MOST_SEEN:
-                seen.add(after)
-                stack.append(after)
-    return None
+    That is the update itself, or, inside of a branch, loop or function, the nearest op outside that waits for it.
+    """
+    graph, frames = audit.graph, find_frames(audit.graph)
+    outside = [
+        graph.top_level[node] == node and not frames[node] and not _is_conditional(graph, node)
+        for node in range(len(graph.ops))
+    ]
+    runner = {node: node for node, is_outside in enumerate(outside) if is_outside}
+    nodes = list(runner)
+    for node in nodes:  # grows
+        for source in (*(output.node for output in graph.inputs[node]), *graph.controls[node]):
+            if source not in runner:
+                runner[source] = runner[node]
+                nodes.append(source)
+    return {update: runner.get(update.node) for layer in audit.layers for update in layer.updates}
 
 
 def _is_conditional(graph, node):
