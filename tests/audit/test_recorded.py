@@ -1,4 +1,4 @@
-"""The audit of graphs that TensorFlow 0.12.1, 1.4.1 and 1.15.0 and their libraries built.
+"""The audit of graphs that TensorFlow 0.12.1 to 1.15.0 and their libraries built.
 
 `tests/recording/audit_graphs` built them, ran those that can be run, and says what should be found in each.
 """
@@ -30,14 +30,22 @@ RULES = {
     "duplicate-updates",
     "tiny-batch",
     "mixed-variance",
+    "updates-of-another-input",
+    "updates-in-loop",
+    "statistics-not-copied",
+    "unused-layer",
+    "frozen-layer-updates",
+    "dropout-before-batch-norm",
+    "updates-of-one-tower",
 }
+FEWEST_GRAPHS = {"0.12.1": 300, "1.4.1": 500, "1.5.0": 80, "1.8.0": 80, "1.12.0": 100, "1.14.0": 100, "1.15.0": 700}
 
 
 def pairs(listed):
     return {tuple(pair) for pair in listed}
 
 
-@pytest.mark.parametrize("release", ["0.12.1", "1.4.1", "1.15.0"])
+@pytest.mark.parametrize("release", FEWEST_GRAPHS)
 def test_what_is_found_in_the_graphs_of_old_releases_is_what_should_be(corpus, release):
     folder, expected = corpus
     wrong, looked_at = {}, 0
@@ -47,21 +55,23 @@ def test_what_is_found_in_the_graphs_of_old_releases_is_what_should_be(corpus, r
         looked_at += 1
         report = audit_graph(folder / name, train_op=entry["train_op"], num_steps=entry["num_steps"])
         found = {(finding.rule, finding.severity) for finding in report.findings}
-        undecided = {item.rule for item in report.undecided} & set(entry.get("undecided", ()))
+        doubts = {item.rule for item in report.undecided}
+        undecided = doubts & set(entry.get("undecided", ()))
         missing = {pair for pair in pairs(entry["findings"]) - found if pair[0] not in undecided}
         extra = found - pairs(entry["findings"]) - pairs(entry.get("may", ()))
         layers = {layer["name"] for layer in report.layers}
-        if missing or extra or (entry["layers"] is not None and layers != set(entry["layers"])):
-            wrong[name] = {"missing": missing, "extra": extra, "layers": layers, "why": entry["why"]}
+        others = entry["layers"] is not None and layers != set(entry["layers"])
+        if missing or extra or others or doubts != set(entry.get("doubts", doubts)):
+            wrong[name] = {"missing": missing, "extra": extra, "doubts": doubts, "layers": layers, "why": entry["why"]}
     assert not wrong
-    assert looked_at > 100
+    assert looked_at > FEWEST_GRAPHS[release]
 
 
 def test_every_rule_is_broken_and_kept_in_the_corpus(corpus):
     _, expected = corpus
     broken = [{rule for rule, _ in entry["findings"]} for entry in expected.values()]
     assert set().union(*broken) == RULES
-    assert sum(not rules for rules in broken) > 200
+    assert sum(not rules for rules in broken) > 800
 
 
 def test_every_finding_names_ops_of_the_graph_or_variables_of_the_checkpoint(corpus):

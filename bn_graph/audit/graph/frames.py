@@ -35,7 +35,7 @@ def waited_for_from_other_frames(graph, frames, nodes):
             reached.add(node)
             # A constant or a group is where it is for what it waits for, and so is what reads a variable afterwards.
             if not graph.inputs[node] or graph.ops[node] in SAME_VALUE_OPS:
-                stack += [source for source in graph.controls[node] if frames[source]]
+                stack += [source for source in _sources(graph, node) if frames[source]]
     return reached
 
 

@@ -141,7 +141,7 @@ def _is_fed_by_user(layer, audit):
 
 
 def _keras_trains(audit):
-    """Whether Keras' fit runs the optimizers: `K.function` groups steps and updates, behind the loss."""
+    """Whether Keras' fit runs the optimizers: its `K.function` groups them, and waits for the loss, too."""
     graph, no_loss = audit.graph, {"NoOp", *ASSIGN_OPS, *MERGE_OPS, *SAME_VALUE_OPS}
     return any(
         graph.ops[node] == "NoOp"

@@ -30,7 +30,7 @@ def model(library="contrib", evaluated=True, **options):
     return loss, collected, evaluate
 
 
-def lists(updates="accumulate", add="assign_add", mean="divide", clip=None, optimizer="sgd", reset=True, **options):
+def lists(updates="accumulate", add="assign_add", mean="divide", clip=None, optimizer="sgd", **options):
     """The recipe of most answers: a zero op, an op that adds, an op that applies."""
     loss, collected, evaluate = model(**options)
     made = {
@@ -40,7 +40,7 @@ def lists(updates="accumulate", add="assign_add", mean="divide", clip=None, opti
     }[optimizer]()
     variables = tf.trainable_variables()
     sums = [zeros_like(v) for v in variables]
-    zero = [s.assign(tf.zeros_like(s)) for s in sums]
+    tf.group(*[s.assign(tf.zeros_like(s)) for s in sums], name="zero")
 
     def adding():
         pairs = made.compute_gradients(loss, variables)
@@ -75,11 +75,7 @@ def lists(updates="accumulate", add="assign_add", mean="divide", clip=None, opti
             apply_op = made.apply_gradients(pairs)
     else:
         apply_op = made.apply_gradients(pairs)
-    return built(
-        [accumulate, apply_op] + (zero if reset and False else []),
-        evaluate,
-        on_batch=None if evaluate is None else False,
-    )
+    return built([accumulate, apply_op], evaluate, on_batch=None if evaluate is None else False)
 
 
 def _good(name, since=(0, 12), **given):

@@ -6,7 +6,6 @@ from tests.recording.audit_graphs.cases import IN_EVALUATION, NEVER_RUN, built, 
 from tests.recording.audit_graphs.networks import (
     contrib_norm,
     cross_entropy,
-    dense,
     image_input,
     network,
     phase,
@@ -18,7 +17,6 @@ from tests.recording.audit_graphs.networks import (
 )
 
 LAYERS = (1, 4)
-ANY = dict(layers=None)
 
 
 def assigned_then_averaged(run, how="control", named=True, order="assign first", image=False, towers=True, decay=0.9):
@@ -68,20 +66,20 @@ def assigned_then_averaged(run, how="control", named=True, order="assign first",
         return built(sgd().minimize(loss), evaluate, statistics=statistics, on_batch=False)
 
 
-@case(name="averages_assigned", given=dict(), doubts=[], **ANY)
-@case(name="averages_assigned_group", given=dict(how="group"), doubts=[], **ANY)
-@case(name="averages_assigned_image", given=dict(image=True), doubts=[], **ANY)
-@case(name="averages_assigned_unnamed", given=dict(named=False), doubts=[], **ANY)
-@case(name="averages_assigned_late", given=dict(order="average first"), doubts=[], **ANY)
-@case(name="averages_assigned_0.99", given=dict(decay=0.99), doubts=[], **ANY)
+@case(name="averages_assigned", given=dict(), doubts=[], layers=None)
+@case(name="averages_assigned_group", given=dict(how="group"), doubts=[], layers=None)
+@case(name="averages_assigned_image", given=dict(image=True), doubts=[], layers=None)
+@case(name="averages_assigned_unnamed", given=dict(named=False), doubts=[], layers=None)
+@case(name="averages_assigned_late", given=dict(order="average first"), doubts=[], layers=None)
+@case(name="averages_assigned_0.99", given=dict(decay=0.99), doubts=[], layers=None)
 def averages_assigned(**options):
     """Averages of an assigned variable; the step runs apply()."""
     return assigned_then_averaged(True, **options)
 
 
-@case(NEVER_RUN, name="averages_assigned_not_run", given=dict(), **ANY)
-@case(NEVER_RUN, name="averages_assigned_not_run_image", given=dict(image=True), **ANY)
-@case(NEVER_RUN, name="averages_assigned_not_run_unnamed", given=dict(named=False), **ANY)
+@case(NEVER_RUN, name="averages_assigned_not_run", given=dict(), layers=None)
+@case(NEVER_RUN, name="averages_assigned_not_run_image", given=dict(image=True), layers=None)
+@case(NEVER_RUN, name="averages_assigned_not_run_unnamed", given=dict(named=False), layers=None)
 def averages_assigned_not_run(**options):
     """Averages of an assigned variable; nobody runs apply()."""
     return assigned_then_averaged(False, **options)
@@ -128,34 +126,34 @@ def second_by_hand(run, fed=False, spelling="assign", first_run=True):
     return built(train, evaluate, statistics="slow_(mean|variance):0$", on_batch=False)
 
 
-@case(name="averages_by_hand", given=dict(), doubts=[], **ANY)
-@case(name="averages_by_hand_sub", given=dict(spelling="sub"), doubts=[], **ANY)
-@case(name="averages_by_hand_returned", given=dict(spelling="returned"), doubts=[], **ANY)
-@case(name="averages_by_hand_copy", given=dict(spelling="copy"), doubts=[], **ANY)
-@case(name="averages_by_hand_fed", given=dict(fed=True), doubts=[], may=[IN_EVALUATION], **ANY)
+@case(name="averages_by_hand", given=dict(), doubts=[], layers=None)
+@case(name="averages_by_hand_sub", given=dict(spelling="sub"), doubts=[], layers=None)
+@case(name="averages_by_hand_returned", given=dict(spelling="returned"), doubts=[], layers=None)
+@case(name="averages_by_hand_copy", given=dict(spelling="copy"), doubts=[], layers=None)
+@case(name="averages_by_hand_fed", given=dict(fed=True), doubts=[], may=[IN_EVALUATION], layers=None)
 def averages_by_hand(**options):
     """The second variable follows the first one, and the step runs both."""
     return second_by_hand(True, **options)._replace(**(dict(evaluate=None) if options.get("fed") else {}))
 
 
-@case(NEVER_RUN, name="averages_by_hand_not_run", given=dict(), **ANY)
-@case(NEVER_RUN, name="averages_by_hand_sub_not_run", given=dict(spelling="sub"), **ANY)
-@case(NEVER_RUN, name="averages_by_hand_copy_not_run", given=dict(spelling="copy"), **ANY)
-@case(NEVER_RUN, name="averages_by_hand_fed_not_run", given=dict(fed=True), **ANY)
+@case(NEVER_RUN, name="averages_by_hand_not_run", given=dict(), layers=None)
+@case(NEVER_RUN, name="averages_by_hand_sub_not_run", given=dict(spelling="sub"), layers=None)
+@case(NEVER_RUN, name="averages_by_hand_copy_not_run", given=dict(spelling="copy"), layers=None)
+@case(NEVER_RUN, name="averages_by_hand_fed_not_run", given=dict(fed=True), layers=None)
 def averages_by_hand_not_run(**options):
     """The second variable follows the first one, and nobody runs that."""
     return second_by_hand(False, **options)
 
 
-@case(name="averages_by_hand_resource", given=dict(), doubts=[], since=LAYERS, **ANY)
-@case(name="averages_by_hand_copy_resource", given=dict(spelling="copy"), doubts=[], since=LAYERS, **ANY)
+@case(name="averages_by_hand_resource", given=dict(), doubts=[], since=LAYERS, layers=None)
+@case(name="averages_by_hand_copy_resource", given=dict(spelling="copy"), doubts=[], since=LAYERS, layers=None)
 @resource_variables
 def averages_resource(**options):
     """The second variable follows the first one, and the step runs both: resource variables."""
     return second_by_hand(True, **options)
 
 
-@case(NEVER_RUN, name="averages_by_hand_resource_not_run", given=dict(), since=LAYERS, **ANY)
+@case(NEVER_RUN, name="averages_by_hand_resource_not_run", given=dict(), since=LAYERS, layers=None)
 @resource_variables
 def averages_resource_not_run(**options):
     """The second variable follows the first one, and nobody runs that: resource variables."""
@@ -189,23 +187,20 @@ def of_moving(run_updates, run_average, fed=False):
     )  # fmt: skip
 
 
-@case(name="averages_of_moving", given=dict(run_updates=True, run_average=True), doubts=[], **ANY)
+@case(name="averages_of_moving", given=dict(run_updates=True, run_average=True), doubts=[], layers=None)
 def averages_of_moving(**options):
     """The evaluation reads averages of the moving statistics, which the step moves."""
     return of_moving(**options)
 
 
-@case(NEVER_RUN, name="averages_of_moving_not_run", given=dict(run_updates=True, run_average=False), **ANY)
+@case(NEVER_RUN, name="averages_of_moving_not_run", given=dict(run_updates=True, run_average=False), layers=None)
 def averages_of_moving_not_run(**options):
     """The evaluation reads averages of the moving statistics, which nobody moves."""
     return of_moving(**options)
 
 
-@case(NEVER_RUN, name="averages_of_still", **ANY)
+@case(NEVER_RUN, name="averages_of_still", layers=None)
 def averages_of_still():
     """The average follows moving statistics that nobody moves: 0 and 1."""
     result = of_moving(run_updates=False, run_average=True)
     return result._replace(statistics="moving_(mean|variance):0$")
-
-
-assert dense

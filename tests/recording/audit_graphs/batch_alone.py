@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tests.recording.audit_graphs.by_hand import r2rt_norm
-from tests.recording.audit_graphs.cases import ANOTHER_INPUT, NEVER_RUN, WRONG, built, case
+from tests.recording.audit_graphs.cases import NEVER_RUN, built, case
 from tests.recording.audit_graphs.frozen_graphs import hand_norm
 from tests.recording.audit_graphs.networks import (
     contrib_norm,
@@ -223,6 +223,3 @@ def switch_not_run():
     state = tf.get_variable("is_training", initializer=tf.constant(False), trainable=False)
     logits = network(x, contrib_norm(state))
     return built(minimize(cross_entropy(logits, y), "not run"), logits, statistics=None)
-
-
-assert ANOTHER_INPUT and WRONG

@@ -5,7 +5,6 @@ import tensorflow as tf
 from tests.recording.audit_graphs.by_hand import r2rt_norm
 from tests.recording.audit_graphs.cases import NEVER_RUN, NOT_COPIED, UNSHARED, built, case
 from tests.recording.audit_graphs.networks import (
-    VERSION,
     contrib_norm,
     cross_entropy,
     dense,
@@ -19,7 +18,7 @@ from tests.recording.audit_graphs.networks import (
 )
 
 LAYERS = (1, 4)
-DQN = dict(layers=["online/bn", "target/bn"])
+DQN = ["online/bn", "target/bn"]
 STATISTICS = r"(moving_(mean|variance)|pop_(mean|var)|(mean|variance)/EMA):0$"
 
 
@@ -56,7 +55,6 @@ def copy(how, which):
         "multiply": lambda t, o: t.assign(tf.multiply(o, tau) + tf.multiply(t, 1.0 - tau)),
         "assign_sub": lambda t, o: t.assign_sub(0.1 * (t - o)),
         "assign_add": lambda t, o: tf.assign_add(t, 0.1 * (o - t)),
-        "placeholder tau": None,
     }
     if how == "placeholder tau":
         rate = tf.placeholder_with_default(0.1, [], name="tau")
@@ -67,8 +65,6 @@ def copy(how, which):
         return [t.assign(o.initialized_value()) for t, o in pairs(which)]
     if how == "group":
         return [tf.group(*[t.assign(o) for t, o in pairs(which)], name="copy")]
-    if how == "behind":  # the copy waits for the step
-        return None
     return [each[how](t, o) for t, o in pairs(which)]
 
 
@@ -89,8 +85,6 @@ def q_learning(how="group", which="all", library="contrib", target=False, online
     q = network(state, norm(online), scope="online")
     collected = update_ops()
     goal = tf.stop_gradient(reward + 0.9 * tf.reduce_max(network(after, norm(target), scope="target"), 1))
-    if target is not False:
-        collected = [op for op in collected]
     loss = tf.reduce_sum(tf.square(goal - tf.reduce_max(q, 1)))
     with tf.control_dependencies(collected if updates else []):
         step = sgd().minimize(loss, var_list=of_scope("online", "trainable"))
@@ -101,89 +95,92 @@ def q_learning(how="group", which="all", library="contrib", target=False, online
         with tf.control_dependencies([step]):
             return built(tf.group(*[t.assign(0.1 * o + 0.9 * t) for t, o in pairs(which)], name="train"), evaluate,
                          statistics=STATISTICS)  # fmt: skip
-    if how == "ema":
-        ema = tf.train.ExponentialMovingAverage(0.9)
-        raise NotImplementedError(ema)
     return built([step, copy(how, which)] if how else step, evaluate, statistics=STATISTICS)
 
 
-@case(NOT_COPIED, name="copy_trainable_group", given=dict(how="group"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_assign", given=dict(how="assign"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_identity", given=dict(how="assign value"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_soft", given=dict(how="soft"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_multiply", given=dict(how="multiply"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_sub", given=dict(how="assign_sub"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_add", given=dict(how="assign_add"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_tau", given=dict(how="placeholder tau"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_read", given=dict(how="read value"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_behind", given=dict(how="behind"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_scale", given=dict(how="soft", library="contrib scale"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_layers", given=dict(how="soft", library="layers"), since=LAYERS, **DQN)
-@case(NOT_COPIED, name="copy_trainable_hand", given=dict(how="soft", library="hand"), **DQN)
-@case(NOT_COPIED, name="copy_trainable_no_acting", given=dict(how="soft", acting=False), **DQN)
+@case(NOT_COPIED, name="copy_trainable_group", given=dict(how="group"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_assign", given=dict(how="assign"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_identity", given=dict(how="assign value"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_soft", given=dict(how="soft"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_multiply", given=dict(how="multiply"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_sub", given=dict(how="assign_sub"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_add", given=dict(how="assign_add"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_tau", given=dict(how="placeholder tau"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_read", given=dict(how="read value"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_behind", given=dict(how="behind"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_scale", given=dict(how="soft", library="contrib scale"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_layers", given=dict(how="soft", library="layers"), since=LAYERS, layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_hand", given=dict(how="soft", library="hand"), layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_no_acting", given=dict(how="soft", acting=False), layers=DQN)
 def copy_trainable(**options):
     """The target network gets the trainable variables alone, and normalises by 0 and 1."""
     return q_learning(which="trainable", **options)
 
 
-@case(NOT_COPIED, name="copy_trainable_layers_resource", given=dict(how="soft", library="layers"), since=LAYERS, **DQN)
-@case(NOT_COPIED, name="copy_trainable_contrib_resource", given=dict(how="assign_sub"), since=LAYERS, **DQN)
-@case(NOT_COPIED, name="copy_trainable_read_resource", given=dict(how="read value"), since=LAYERS, **DQN)
+@case(
+    NOT_COPIED,
+    name="copy_trainable_layers_resource",
+    given=dict(how="soft", library="layers"),
+    since=LAYERS,
+    layers=DQN,
+)
+@case(NOT_COPIED, name="copy_trainable_contrib_resource", given=dict(how="assign_sub"), since=LAYERS, layers=DQN)
+@case(NOT_COPIED, name="copy_trainable_read_resource", given=dict(how="read value"), since=LAYERS, layers=DQN)
 @resource_variables
 def copy_trainable_resource(**options):
     """The target network gets the trainable variables alone: resource variables."""
     return q_learning(which="trainable", **options)
 
 
-@case(NOT_COPIED, name="copy_mean_alone", given=dict(how="soft", which="mean alone"), **DQN)
+@case(NOT_COPIED, name="copy_mean_alone", given=dict(how="soft", which="mean alone"), layers=DQN)
 def copy_mean_alone(**options):
     """The variance alone is forgotten."""
     return q_learning(**options)._replace(statistics="variance:0$")
 
 
-@case(NOT_COPIED, NEVER_RUN, name="copy_trainable_not_run", **DQN)
+@case(NOT_COPIED, NEVER_RUN, name="copy_trainable_not_run", layers=DQN)
 def copy_trainable_not_run():
     """Neither are the statistics copied, nor does the online network update its own."""
     return q_learning(how="soft", which="trainable", updates=False)
 
 
-@case(doubts=[], name="copy_all_group", given=dict(how="group"), **DQN)
-@case(doubts=[], name="copy_all_assign", given=dict(how="assign"), **DQN)
-@case(doubts=[], name="copy_all_soft", given=dict(how="soft"), **DQN)
-@case(doubts=[], name="copy_all_multiply", given=dict(how="multiply"), **DQN)
-@case(doubts=[], name="copy_all_sub", given=dict(how="assign_sub"), **DQN)
-@case(doubts=[], name="copy_all_add", given=dict(how="assign_add"), **DQN)
-@case(doubts=[], name="copy_all_tau", given=dict(how="placeholder tau"), **DQN)
-@case(doubts=[], name="copy_all_behind", given=dict(how="behind"), **DQN)
-@case(doubts=[], name="copy_by_name", given=dict(how="soft", which="by name"), **DQN)
-@case(doubts=[], name="copy_both_lists", given=dict(how="soft", which="both"), **DQN)
-@case(doubts=[], name="copy_model_variables", given=dict(how="soft", which="model"), **DQN)
-@case(doubts=[], name="copy_all_layers", given=dict(how="soft", library="layers"), since=LAYERS, **DQN)
-@case(doubts=[], name="copy_all_hand", given=dict(how="soft", library="hand"), **DQN)
-@case(doubts=[], name="copy_all_scale", given=dict(how="group", library="contrib scale"), **DQN)
+@case(doubts=[], name="copy_all_group", given=dict(how="group"), layers=DQN)
+@case(doubts=[], name="copy_all_assign", given=dict(how="assign"), layers=DQN)
+@case(doubts=[], name="copy_all_soft", given=dict(how="soft"), layers=DQN)
+@case(doubts=[], name="copy_all_multiply", given=dict(how="multiply"), layers=DQN)
+@case(doubts=[], name="copy_all_sub", given=dict(how="assign_sub"), layers=DQN)
+@case(doubts=[], name="copy_all_add", given=dict(how="assign_add"), layers=DQN)
+@case(doubts=[], name="copy_all_tau", given=dict(how="placeholder tau"), layers=DQN)
+@case(doubts=[], name="copy_all_behind", given=dict(how="behind"), layers=DQN)
+@case(doubts=[], name="copy_by_name", given=dict(how="soft", which="by name"), layers=DQN)
+@case(doubts=[], name="copy_both_lists", given=dict(how="soft", which="both"), layers=DQN)
+@case(doubts=[], name="copy_model_variables", given=dict(how="soft", which="model"), layers=DQN)
+@case(doubts=[], name="copy_all_layers", given=dict(how="soft", library="layers"), since=LAYERS, layers=DQN)
+@case(doubts=[], name="copy_all_hand", given=dict(how="soft", library="hand"), layers=DQN)
+@case(doubts=[], name="copy_all_scale", given=dict(how="group", library="contrib scale"), layers=DQN)
 def copy_all(which="all", **options):
     """All of the target network's variables follow the online network's."""
     return q_learning(which=which, **options)
 
 
-@case(doubts=[], name="copy_all_resource", given=dict(how="soft", library="layers"), since=LAYERS, **DQN)
-@case(doubts=[], name="copy_read_resource", given=dict(how="read value"), since=LAYERS, **DQN)
+@case(doubts=[], name="copy_all_resource", given=dict(how="soft", library="layers"), since=LAYERS, layers=DQN)
+@case(doubts=[], name="copy_read_resource", given=dict(how="read value"), since=LAYERS, layers=DQN)
 @resource_variables
 def copy_all_resource(**options):
     """All of the target network's variables follow the online network's: resource variables."""
     return q_learning(which="all", **options)
 
 
-@case(doubts=["wrong-statistics"], name="copy_on_batch", given=dict(how="soft"), **DQN)
+@case(doubts=["wrong-statistics"], name="copy_on_batch", given=dict(how="soft"), layers=DQN)
 def copy_on_batch(**options):
     """The trainable variables are copied, and the target network normalises by its batch."""
     options.update(which="trainable", target=True, acting=False)
     return q_learning(**options)._replace(statistics="online.*moving_")
 
 
-@case(doubts=[], name="copy_on_batch_acting", given=dict(how="soft"), **DQN)
+@case(doubts=[], name="copy_on_batch_acting", given=dict(how="soft"), layers=DQN)
 def copy_on_batch_acting(**options):
-    """The trainable variables are copied; the target normalises by its batch, and the actor by the moving statistics."""
+    """The target, which gets what is trainable, is on its batch, and the actor on the moving statistics."""
     return q_learning(which="trainable", target=True, **options)._replace(statistics="online.*moving_")
 
 
@@ -220,16 +217,16 @@ def actor_critic(which, shared_phase):
     return built(steps + [follow], action, statistics=STATISTICS, on_batch=False)
 
 
-ACTOR_CRITIC = dict(layers=[net + part for net in ("online/", "target/") for part in ("actor/bn", "critic/bn")])
+ACTOR_CRITIC = [net + part for net in ("online/", "target/") for part in ("actor/bn", "critic/bn")]
 
 
-@case(NOT_COPIED, name="copy_ddpg_trainable", **ACTOR_CRITIC)
+@case(NOT_COPIED, name="copy_ddpg_trainable", layers=ACTOR_CRITIC)
 def copy_ddpg_trainable():
     """DDPG, whose targets get the trainable variables alone."""
     return actor_critic("trainable", False)
 
 
-@case(doubts=[], name="copy_ddpg_all", **ACTOR_CRITIC)
+@case(doubts=[], name="copy_ddpg_all", layers=ACTOR_CRITIC)
 def copy_ddpg_all():
     """DDPG, whose targets get all variables."""
     return actor_critic("all", False)
@@ -249,13 +246,13 @@ def teacher(which, evaluated="teacher", updates=True):
     return built(train, taught, statistics=STATISTICS, on_batch=False)
 
 
-@case(NOT_COPIED, name="copy_teacher_trainable", **DQN)
+@case(NOT_COPIED, name="copy_teacher_trainable", layers=DQN)
 def copy_teacher_trainable():
     """A teacher that averages the student's trainable variables, and not its statistics."""
     return teacher("trainable")
 
 
-@case(doubts=[], name="copy_teacher_all", **DQN)
+@case(doubts=[], name="copy_teacher_all", layers=DQN)
 def copy_teacher_all():
     """A teacher that averages all of the student's variables."""
     return teacher("all")
@@ -288,7 +285,7 @@ def averaged(which, evaluation_is_raw=False):
 @case(doubts=[], name="copy_getter_all", layers=["net/bn"], since=LAYERS, given=dict(which="all"))
 @case(doubts=[], name="copy_getter_trainable", layers=["net/bn"], since=LAYERS, given=dict(which="trainable"))
 def copy_getter(which):
-    """The evaluation tower reads averages of the weights; of the statistics theirs, or the moving statistics themselves."""
+    """The evaluation tower reads averages of the weights, and of the moving statistics or these themselves."""
     return averaged(which)
 
 
@@ -303,13 +300,13 @@ def clones(which):
     return built([step, tf.group(*sync, name="sync")], acting, statistics=STATISTICS, on_batch=False)
 
 
-@case(NOT_COPIED, name="copy_clone_trainable", may=[UNSHARED], **DQN)
+@case(NOT_COPIED, name="copy_clone_trainable", may=[UNSHARED], layers=DQN)
 def copy_clone_trainable():
     """The network that acts gets the trainable variables alone."""
     return clones("trainable")
 
 
-@case(doubts=[], name="copy_clone_all", **DQN)
+@case(doubts=[], name="copy_clone_all", layers=DQN)
 def copy_clone_all():
     """The network that acts gets all variables."""
     return clones("all")
@@ -331,17 +328,14 @@ def with_phase(which, target_phase):
     return built([step, copy("soft", which)], q, statistics=STATISTICS if which == "all" else "online.*moving_")
 
 
-@case(doubts=["statistics-not-copied"], name="copy_phase_trainable", given=dict(target_phase="shared"), **DQN)
-@case(doubts=["statistics-not-copied"], name="copy_two_phases_trainable", given=dict(target_phase="own"), **DQN)
+@case(doubts=["statistics-not-copied"], name="copy_phase_trainable", given=dict(target_phase="shared"), layers=DQN)
+@case(doubts=["statistics-not-copied"], name="copy_two_phases_trainable", given=dict(target_phase="own"), layers=DQN)
 def copy_phase_trainable(target_phase):
     """The target is on its batch or on 0 and 1, as is fed; its statistics are copied from nobody."""
     return with_phase("trainable", target_phase)
 
 
-@case(doubts=[], name="copy_phase_all", given=dict(target_phase="shared"), **DQN)
+@case(doubts=[], name="copy_phase_all", given=dict(target_phase="shared"), layers=DQN)
 def copy_phase_all(target_phase):
     """The target is on its batch or on the copied statistics, as is fed."""
     return with_phase("all", target_phase)
-
-
-assert VERSION

@@ -28,7 +28,7 @@ except ImportError:
     warm_start = None
 
 LAYERS = (1, 4)
-BACKBONE = dict(layers=["backbone/bn"])
+BACKBONE = ["backbone/bn"]
 
 
 def backbone(x, norm, scope="backbone", reuse=None):
@@ -101,7 +101,7 @@ def tuned(how, library="contrib", training=False, saver="after", variables="all"
 
 
 def _tuned(name, how, since=(0, 12), **given):
-    return case(WRONG_WARNING, name="tuned_" + name, since=since, given=dict(how=how, **given), **BACKBONE)
+    return case(WRONG_WARNING, name="tuned_" + name, since=since, given=dict(how=how, **given), layers=BACKBONE)
 
 
 @_tuned("scope", "init_from_checkpoint scope", LAYERS)
@@ -183,14 +183,14 @@ def tuned_constants(how):
     return constants(how)
 
 
-@case(WRONG, name="tuned_scratch_hand", **BACKBONE)
+@case(WRONG, name="tuned_scratch_hand", layers=BACKBONE)
 def tuned_scratch_hand():
     """The same from scratch: the statistics begin with 0 and 1."""
     return constants("scratch")
 
 
 def _scratch(name, since=(0, 12), **given):
-    return case(WRONG, name="tuned_scratch_" + name, since=since, given=given, **BACKBONE)
+    return case(WRONG, name="tuned_scratch_" + name, since=since, given=given, layers=BACKBONE)
 
 
 @_scratch("contrib")
@@ -209,13 +209,13 @@ def tuned_scratch_resource():
     return tuned(None, library="layers")
 
 
-@case(WRONG, name="tuned_warm_start_trainable", since=(1, 8), **BACKBONE)
+@case(WRONG, name="tuned_warm_start_trainable", since=(1, 8), layers=BACKBONE)
 def tuned_warm_start_trainable():
     """warm_start of a plain string restores the trainable variables alone, and no statistics."""
     return tuned("warm start of what is trained")
 
 
-@case(WRONG, name="tuned_weights_alone", **BACKBONE)
+@case(WRONG, name="tuned_weights_alone", layers=BACKBONE)
 def tuned_weights_alone():
     """The second Saver restores the weights alone, and no statistics."""
     x, y = vector_input()
@@ -224,7 +224,7 @@ def tuned_weights_alone():
     return built(minimize(cross_entropy(logits, y), "not run"), logits, statistics=None, saver=tf.train.Saver())
 
 
-@case(WRONG, name="tuned_saver_before_optimizer", **BACKBONE)
+@case(WRONG, name="tuned_saver_before_optimizer", layers=BACKBONE)
 def tuned_saver_before():
     """A Saver of everything, made before the optimizer's slots, is no second one: from scratch."""
     x, y = vector_input()
@@ -234,20 +234,20 @@ def tuned_saver_before():
     return built(train, logits, statistics=None, saver=saver)
 
 
-@case(name="tuned_moving", doubts=["wrong-statistics"], given=dict(how="second saver"), **BACKBONE)
+@case(name="tuned_moving", doubts=["wrong-statistics"], given=dict(how="second saver"), layers=BACKBONE)
 @case(
     name="tuned_moving_scope",
     doubts=["wrong-statistics"],
     given=dict(how="init_from_checkpoint scope"),
     since=LAYERS,
-    **BACKBONE,
+    layers=BACKBONE,
 )
 def tuned_moving(how):
     """Everything is trained further, on the batches and with updates."""
     return tuned(how, training=True)._replace(evaluate=None)
 
 
-@case(name="tuned_phase", doubts=[], given=dict(how="second saver"), **BACKBONE)
+@case(name="tuned_phase", doubts=[], given=dict(how="second saver"), layers=BACKBONE)
 def tuned_phase(how):
     """Everything is trained further; the phase is fed."""
     return tuned(how, training=phase())
@@ -284,42 +284,42 @@ def frozen_part(training, updates="control dependencies", how="var_list", librar
     return built(train, evaluate, on_batch=False if evaluated else None)
 
 
-PARTS = dict(layers=["backbone/bn", "head_bn"])
+PARTS = ["backbone/bn", "head_bn"]
 
 
-@case(FROZEN, name="frozen_part_moves", given=dict(how="var_list"), **PARTS)
-@case(FROZEN, name="frozen_part_moves_layers", given=dict(how="var_list", library="layers"), since=LAYERS, **PARTS)
-@case(FROZEN, name="frozen_part_moves_stopped", given=dict(how="stop_gradient"), **PARTS)
+@case(FROZEN, name="frozen_part_moves", given=dict(how="var_list"), layers=PARTS)
+@case(FROZEN, name="frozen_part_moves_layers", given=dict(how="var_list", library="layers"), since=LAYERS, layers=PARTS)
+@case(FROZEN, name="frozen_part_moves_stopped", given=dict(how="stop_gradient"), layers=PARTS)
 @case(
     FROZEN,
     name="frozen_part_moves_stopped_layers",
     given=dict(how="stop_gradient", library="layers"),
     since=LAYERS,
-    **PARTS,
+    layers=PARTS,
 )
-@case(FROZEN, name="frozen_part_moves_trainable", given=dict(how="trainable"), **PARTS)
-@case(FROZEN, name="frozen_part_moves_group", given=dict(how="var_list", updates="group"), **PARTS)
+@case(FROZEN, name="frozen_part_moves_trainable", given=dict(how="trainable"), layers=PARTS)
+@case(FROZEN, name="frozen_part_moves_group", given=dict(how="var_list", updates="group"), layers=PARTS)
 def frozen_part_moves(**options):
     """Nobody trains the backbone, and each step moves its statistics."""
     return frozen_part(True, **options)
 
 
-@case(FROZEN, name="frozen_part_moves_resource", given=dict(how="var_list"), since=LAYERS, **PARTS)
+@case(FROZEN, name="frozen_part_moves_resource", given=dict(how="var_list"), since=LAYERS, layers=PARTS)
 @resource_variables
 def frozen_part_resource(**options):
     """Nobody trains the backbone, and each step moves its statistics: resource variables."""
     return frozen_part(True, library="layers", **options)
 
 
-@case(WRONG_WARNING, name="frozen_part_stays", given=dict(how="var_list"), **PARTS)
-@case(WRONG_WARNING, name="frozen_part_stays_trainable", given=dict(how="trainable"), **PARTS)
-@case(name="frozen_part_stays_stopped", given=dict(how="stop_gradient"), doubts=[], **PARTS)
+@case(WRONG_WARNING, name="frozen_part_stays", given=dict(how="var_list"), layers=PARTS)
+@case(WRONG_WARNING, name="frozen_part_stays_trainable", given=dict(how="trainable"), layers=PARTS)
+@case(name="frozen_part_stays_stopped", given=dict(how="stop_gradient"), doubts=[], layers=PARTS)
 def frozen_part_stays(**options):
     """The backbone normalises by its moving statistics, which stay."""
     return frozen_part(False, **options)._replace(skip="backbone")
 
 
-@case(NEVER_RUN, name="frozen_part_not_trainable_layers", since=(1, 8), **PARTS)
+@case(NEVER_RUN, name="frozen_part_not_trainable_layers", since=(1, 8), layers=PARTS)
 def frozen_part_not_trainable_layers():
     """trainable=False in tf.layers: on its batch, and its updates are put nowhere."""
     return frozen_part(True, how="trainable", library="layers")

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from tests.recording.audit_graphs.by_hand import r2rt_norm
 from tests.recording.audit_graphs.cases import (
-    NEVER_RUN,
     UNTOUCHED,
     WRONG,
     WRONG_WARNING,
@@ -18,7 +17,6 @@ from tests.recording.audit_graphs.cases import (
 )
 from tests.recording.audit_graphs.files import write_message
 from tests.recording.audit_graphs.networks import (
-    VERSION,
     contrib_norm,
     conv,
     cross_entropy,
@@ -37,7 +35,6 @@ from tests.recording.audit_graphs.networks import (
 from tests.recording.audit_graphs.sessions import depends_on_batch
 
 LAYERS = (1, 4)
-ANY = dict(layers=None)
 
 
 def rows(image, batch=6):
@@ -72,8 +69,8 @@ def rewritten(graph_def, rewrite):
     return TransformGraph(graph_def, ["x"], ["output"], [rewrite])
 
 
-def frozen_network(norm, on_batch, image=False, rewrite=None, batch=None, feed=None, build=None, shapes=False):
-    """A network for inference, frozen by convert_variables_to_constants; on_batch: whether a row depends on the rest."""
+def frozen_network(norm, on_batch, image=False, rewrite=None, batch=None, build=None, shapes=False):
+    """A network for inference, frozen. on_batch: whether a row depends on the rest of its batch."""
 
     def make(path):
         x, _ = (image_input if image else vector_input)(batch)
@@ -110,7 +107,7 @@ FUSED = dict(image=True, fused=True)
 
 
 def _bad(name, since=(0, 12), **given):
-    return case(WRONG, name="frozen_graph_" + name, since=since, given=given, **ANY)
+    return case(WRONG, name="frozen_graph_" + name, since=since, given=given, layers=None)
 
 
 @_bad("true", library="contrib")
@@ -138,8 +135,8 @@ def frozen_graph_true(library, image=False, rewrite=None, shapes=False, **option
     return frozen_network(norm, True, image, rewrite, shapes=shapes)
 
 
-@case(WRONG, name="frozen_graph_true_resource", since=LAYERS, given=dict(fused=False), **ANY)
-@case(WRONG, name="frozen_graph_true_resource_fused", since=LAYERS, given=dict(fused=True, image=True), **ANY)
+@case(WRONG, name="frozen_graph_true_resource", since=LAYERS, given=dict(fused=False), layers=None)
+@case(WRONG, name="frozen_graph_true_resource_fused", since=LAYERS, given=dict(fused=True, image=True), layers=None)
 @resource_variables
 def frozen_graph_true_resource(image=False, **options):
     """Frozen with is_training=True, from resource variables."""
@@ -188,7 +185,7 @@ def frozen_graph_hand(image=False, **options):
 
 
 def _good(name, since=(0, 12), **given):
-    return case(name="frozen_graph_" + name, since=since, given=given, doubts=[], **ANY)
+    return case(name="frozen_graph_" + name, since=since, given=given, doubts=[], layers=None)
 
 
 @_good("false", library="contrib")
@@ -213,20 +210,20 @@ def frozen_graph_false(library, image=False, rewrite=None, shapes=False, **optio
     return frozen_network(norm, False, image, rewrite, shapes=shapes)
 
 
-@case(name="frozen_graph_false_hand", doubts=[], **ANY)
+@case(name="frozen_graph_false_hand", doubts=[], layers=None)
 def frozen_graph_false_hand():
     """A batch norm by hand, frozen with is_training=False."""
     return frozen_network(r2rt_norm(False), False)
 
 
-@case(name="frozen_graph_phase", doubts=[], given=dict(fused=False), **ANY)
-@case(name="frozen_graph_phase_fused", doubts=[], given=dict(image=True, fused=True), **ANY)
+@case(name="frozen_graph_phase", doubts=[], given=dict(fused=False), layers=None)
+@case(name="frozen_graph_phase_fused", doubts=[], given=dict(image=True, fused=True), layers=None)
 @case(
     name="frozen_graph_phase_layers",
     doubts=[],
     given=dict(image=True, fused=True, library="layers"),
     since=LAYERS,
-    **ANY,
+    layers=None,
 )
 def frozen_graph_phase(library="contrib", image=False, **options):
     """Frozen with a placeholder for the phase, which whoever predicts has to feed."""
@@ -234,18 +231,18 @@ def frozen_graph_phase(library="contrib", image=False, **options):
     return frozen_network(norm, False, image)
 
 
-@case(WRONG_WARNING, name="frozen_graph_default_true", given=dict(default=True), **ANY)
-@case(WRONG_WARNING, name="frozen_graph_default_true_fused", given=dict(default=True, image=True), **ANY)
-@case(name="frozen_graph_default_false", doubts=[], given=dict(default=False), **ANY)
-@case(name="frozen_graph_default_false_fused", doubts=[], given=dict(default=False, image=True), **ANY)
+@case(WRONG_WARNING, name="frozen_graph_default_true", given=dict(default=True), layers=None)
+@case(WRONG_WARNING, name="frozen_graph_default_true_fused", given=dict(default=True, image=True), layers=None)
+@case(name="frozen_graph_default_false", doubts=[], given=dict(default=False), layers=None)
+@case(name="frozen_graph_default_false_fused", doubts=[], given=dict(default=False, image=True), layers=None)
 def frozen_graph_default(default, image=False):
     """Frozen with placeholder_with_default: what is not fed normalises by its batch, or by the moving statistics."""
     training = tf.placeholder_with_default(default, [], name="is_training")
     return frozen_network(contrib_norm(training, fused=image), default, image)
 
 
-@case(WRONG, name="frozen_graph_constant_true", given=dict(value=True), **ANY)
-@case(name="frozen_graph_constant_false", doubts=[], given=dict(value=False), **ANY)
+@case(WRONG, name="frozen_graph_constant_true", given=dict(value=True), layers=None)
+@case(name="frozen_graph_constant_false", doubts=[], given=dict(value=False), layers=None)
 def frozen_graph_constant(value):
     """Frozen with is_training=tf.constant(...)."""
     return frozen_network(contrib_norm(tf.constant(value, name="training"), fused=False), value)
@@ -333,7 +330,7 @@ def frozen_graph_standardized(kind):
     return frozen_network(None, False, True, build=standardized(kind))
 
 
-@case(name="frozen_graph_one_picture", undecided=["wrong-statistics"], **ANY)
+@case(name="frozen_graph_one_picture", undecided=["wrong-statistics"], layers=None)
 def frozen_graph_one_picture():
     """pix2pix: one picture at a time, normalised by itself, in training as well."""
     return frozen_network(contrib_norm(True, fused=True), True, True, batch=1)
@@ -360,15 +357,15 @@ def mixed(second):
     return saved_as_graph_def(make)
 
 
-@case(WRONG, name="frozen_graph_second_layer", since=LAYERS, given=dict(second=True), **ANY)
-@case(name="frozen_graph_both_layers", doubts=[], since=LAYERS, given=dict(second=False), **ANY)
+@case(WRONG, name="frozen_graph_second_layer", since=LAYERS, given=dict(second=True), layers=None)
+@case(name="frozen_graph_both_layers", doubts=[], since=LAYERS, given=dict(second=False), layers=None)
 def frozen_graph_two(second):
     """One layer of two was left on its batch, or none."""
     return mixed(second)
 
 
-@case(UNTOUCHED, name="frozen_graph_untouched_layers", since=LAYERS, given=dict(library="layers"), **ANY)
-@case(UNTOUCHED, name="frozen_graph_untouched_contrib", given=dict(library="contrib"), **ANY)
+@case(UNTOUCHED, name="frozen_graph_untouched_layers", since=LAYERS, given=dict(library="layers"), layers=None)
+@case(UNTOUCHED, name="frozen_graph_untouched_contrib", given=dict(library="contrib"), layers=None)
 def frozen_graph_untouched(library):
     """Frozen with is_training=False, and nothing ever moved the statistics."""
     norm = {"contrib": contrib_norm, "layers": layers_norm}[library](False, scale=True)
@@ -427,43 +424,40 @@ def served(norm, how="builder", trained=False, image=False, norm_of_serving=None
     return saved_in_folder(make)
 
 
-SERVED = dict(since=LAYERS, layers=["net/bn"])
-
-
-@case(WRONG, name="served_true_builder", given=dict(how="builder"), **SERVED)
+@case(WRONG, name="served_true_builder", given=dict(how="builder"), since=LAYERS)
 @case(WRONG, name="served_true_simple_save", given=dict(how="simple_save"), since=(1, 12), layers=["net/bn"])
-@case(WRONG, name="served_true_fused", given=dict(how="builder", image=True), **SERVED)
-@case(WRONG, name="served_true_trained", given=dict(how="builder", trained=True), **SERVED)
-@case(WRONG, name="served_true_trained_fused", given=dict(how="builder", trained=True, image=True), **SERVED)
+@case(WRONG, name="served_true_fused", given=dict(how="builder", image=True), since=LAYERS)
+@case(WRONG, name="served_true_trained", given=dict(how="builder", trained=True), since=LAYERS)
+@case(WRONG, name="served_true_trained_fused", given=dict(how="builder", trained=True, image=True), since=LAYERS)
 def served_true(image=False, **options):
     """The signature returns what normalises by its batch."""
     return served(layers_norm(True, fused=image), image=image, **options)
 
 
-@case(doubts=[], name="served_false_builder", given=dict(how="builder"), **SERVED)
+@case(doubts=[], name="served_false_builder", given=dict(how="builder"), since=LAYERS)
 @case(doubts=[], name="served_false_simple_save", given=dict(how="simple_save"), since=(1, 12), layers=["net/bn"])
-@case(doubts=[], name="served_false_fused", given=dict(how="builder", image=True), **SERVED)
+@case(doubts=[], name="served_false_fused", given=dict(how="builder", image=True), since=LAYERS)
 def served_false(image=False, **options):
     """The signature returns what normalises by the moving statistics."""
     return served(layers_norm(False, fused=image), image=image, **options)
 
 
-@case(doubts=[], name="served_tower", given=dict(image=False), **SERVED)
-@case(doubts=[], name="served_tower_fused", given=dict(image=True), **SERVED)
+@case(doubts=[], name="served_tower", given=dict(image=False), since=LAYERS)
+@case(doubts=[], name="served_tower_fused", given=dict(image=True), since=LAYERS)
 def served_tower(image):
     """A training tower, and one for inference, which is served."""
     norms = layers_norm(True, fused=image), layers_norm(False, fused=image)
     return served(norms[0], trained=True, image=image, norm_of_serving=norms[1])
 
 
-@case(doubts=[], name="served_phase", **SERVED)
+@case(doubts=[], name="served_phase", since=LAYERS)
 def served_phase():
     """The signature takes the phase as an input."""
     return served(layers_norm(phase()), feeds_phase=True)
 
 
-@case(WRONG_WARNING, name="served_default_true", given=dict(default=True), **SERVED)
-@case(doubts=[], name="served_default_false", given=dict(default=False), **SERVED)
+@case(WRONG_WARNING, name="served_default_true", given=dict(default=True), since=LAYERS)
+@case(doubts=[], name="served_default_false", given=dict(default=False), since=LAYERS)
 def served_default(default):
     """The phase has a default, which the signature does not take."""
     return served(layers_norm(tf.placeholder_with_default(default, [], name="is_training")))
@@ -497,15 +491,15 @@ def several(serving_training, how):
     return saved_in_folder(make)
 
 
-@case(WRONG, name="served_several_true", given=dict(how="train first"), **SERVED)
-@case(WRONG, name="served_several_true_serve_first", given=dict(how="serve first"), **SERVED)
+@case(WRONG, name="served_several_true", given=dict(how="train first"), since=LAYERS)
+@case(WRONG, name="served_several_true_serve_first", given=dict(how="serve first"), since=LAYERS)
 def served_several_true(how):
     """The MetaGraph for serving was built with training=True."""
     return several(True, how)
 
 
-@case(name="served_several_false", given=dict(how="train first"), doubts=[], **SERVED)
-@case(name="served_several_false_serve_first", given=dict(how="serve first"), doubts=[], **SERVED)
+@case(name="served_several_false", given=dict(how="train first"), doubts=[], since=LAYERS)
+@case(name="served_several_false_serve_first", given=dict(how="serve first"), doubts=[], since=LAYERS)
 def served_several_false(how):
     """MetaGraphs for training and for serving, as they should be."""
     return several(False, how)
@@ -541,16 +535,13 @@ def estimator(training):
     return saved_in_folder(make)
 
 
-@case(WRONG, name="served_estimator_true", **SERVED)
+@case(WRONG, name="served_estimator_true", since=LAYERS)
 def served_estimator_true():
     """An Estimator whose model_fn says training=True in every mode."""
     return estimator(lambda mode: True)
 
 
-@case(name="served_estimator", doubts=[], **SERVED)
+@case(name="served_estimator", doubts=[], since=LAYERS)
 def served_estimator():
     """An Estimator whose model_fn asks the mode."""
     return estimator(lambda mode: mode == tf.estimator.ModeKeys.TRAIN)
-
-
-assert VERSION and NEVER_RUN

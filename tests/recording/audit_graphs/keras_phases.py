@@ -10,14 +10,13 @@ except ImportError:
 from tests.recording.audit_graphs.cases import (
     ANOTHER_INPUT,
     DEAD,
-    IN_EVALUATION,
     NEVER_RUN,
     WRONG,
     WRONG_WARNING,
     built,
     case,
 )
-from tests.recording.audit_graphs.networks import VERSION, cross_entropy, minimize, sgd, vector_input
+from tests.recording.audit_graphs.networks import VERSION, cross_entropy, sgd
 
 KERAS = (1, 12)
 MOVING = r"moving_(mean|variance)(_\d)?:0$"
@@ -369,6 +368,3 @@ def _fit(name, since=(1, 8), **given):
 def kerasfit(optimizer=None, **options):
     """Keras' own fit feeds the phase and runs the updates."""
     return fit(sgd() if optimizer == "tf" else optimizer, **options)
-
-
-assert VERSION and IN_EVALUATION and minimize and vector_input

@@ -2,14 +2,13 @@
 
 import tensorflow as tf
 
-from tests.recording.audit_graphs.by_hand import POP, r2rt_norm
+from tests.recording.audit_graphs.by_hand import r2rt_norm
 from tests.recording.audit_graphs.cases import IN_LOOP, NEVER_RUN, built, case
 from tests.recording.audit_graphs.networks import (
     contrib_norm,
     cross_entropy,
     dense,
     layers_norm,
-    minimize,
     phase,
     resource_variables,
     sgd,
@@ -224,6 +223,3 @@ def loop_trains():
             tf.get_variable(name, [4], initializer=tf.constant_initializer(initial), trainable=name[:3] != "pop")
     steps = tf.while_loop(lambda i: i < 3, lambda i: (body(i),), [tf.constant(0)])
     return built(steps, statistics=None, train_op="while/Exit")
-
-
-assert POP and minimize

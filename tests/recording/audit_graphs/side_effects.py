@@ -4,7 +4,6 @@ import tensorflow as tf
 
 from tests.recording.audit_graphs.cases import BIAS, DROPOUT, ONE_TOWER, built, case
 from tests.recording.audit_graphs.networks import (
-    VERSION,
     contrib_norm,
     conv,
     cross_entropy,
@@ -252,6 +251,3 @@ def gpus(**options):
 def gpus_of_one(**options):
     """Each tower reads data of its own, and the updates of one run."""
     return towers(**options)
-
-
-assert VERSION

@@ -69,8 +69,9 @@ def network(x, norm, use, reuse=None, second=False):
         return dense(h, 3, "logits")
 
 
-def thrown_away(use, library="contrib", image=False, fed=False, tower=True, updates="control dependencies", second=False,
-                named=False, **options):  # fmt: skip
+def thrown_away(
+    use, library="contrib", image=False, fed=False, tower=True, updates="control dependencies", second=False, **options
+):  # fmt: skip
     x, y = (image_input if image else vector_input)()
     training = phase() if fed else True
     logits = network(x, norm_of(library, training, **options), use, second=second)
