@@ -66,6 +66,7 @@ def run_these(audit, updates, alone=False):
 
     alone: whether no other updates are to run with them.
     """
+    updates = _with_sources(audit, updates)
     runners = {audit.fact(_runners).get(update) for update in updates} - {None}
     if not runners:
         return OF_KERAS if is_keras(audit) else COLLECTED_SOMEWHERE
@@ -75,12 +76,21 @@ def run_these(audit, updates, alone=False):
     if not others and _is_collection_right(audit, updates):
         return COLLECTED
     lines = ["names = [", *(f"    {json.dumps(audit.graph.names[node])}," for node in sorted(runners)), "]"]
-    libraries = {audit.fact(_libraries)[update] for update in updates}
+    libraries = {audit.fact(_libraries).get(update) for update in updates}
     if libraries == {KERAS} and all(_is_trained(audit, update) for update in updates):
         lines.append("# or, in Keras, model.get_updates_for(x), where x is what the model was called on in training")
     if libraries == {TENSORPACK}:
         lines.append('# or, in tensorpack, BatchNorm(..., ema_update="default"), and the callback RunUpdateOps()')
     return "\n".join([*lines, _NAMED])
+
+
+def _with_sources(audit, updates):
+    """The updates, and those of the variables that they average."""
+    every = dict.fromkeys(updates)
+    for update in updates:
+        sources = [source for variable in update.through for source in audit.updates.get(variable, ())]
+        every.update((source, None) for source in sources if not set(source.uses).isdisjoint(update.uses))
+    return list(every)
 
 
 def run_inside(audit, layer):
@@ -148,7 +158,7 @@ def _runners(audit):
             if source not in runner:
                 runner[source] = runner[node]
                 nodes.append(source)
-    return {update: runner.get(update.node) for layer in audit.layers for update in layer.updates}
+    return {update: runner.get(update.node) for updates in audit.updates.values() for update in updates}
 
 
 def _is_conditional(graph, node):

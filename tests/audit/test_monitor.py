@@ -32,6 +32,7 @@ from tests.audit.test_rules import ALL
 pytestmark = pytest.mark.release
 
 IDLE = {"updates-never-run", "no-updates"}
+EXCHANGED = {"slow-decay", "updates-in-evaluation"}  # the decay is 1 in training, and less in evaluation
 
 
 def said_in(built, steps=STEPS, **arguments):
@@ -50,7 +51,19 @@ def said_in(built, steps=STEPS, **arguments):
 # Every graph that there is.
 
 
-@pytest.mark.parametrize("release", ["0.12.1", "1.4.1", "1.15.0"])
+# How many graphs are judged in each release at least, and how many of them are idle.
+FEWEST = {
+    "0.12.1": (120, 24),
+    "1.4.1": (150, 34),
+    "1.5.0": (10, 1),
+    "1.8.0": (10, 1),
+    "1.12.0": (10, 1),
+    "1.14.0": (10, 1),
+    "1.15.0": (150, 50),
+}
+
+
+@pytest.mark.parametrize("release", FEWEST)
 def test_of_the_recorded_graphs_the_idle_ones_are_found_and_no_other(corpus, release):
     folder, expected = corpus
     wrong, judged, idle = {}, 0, 0
@@ -61,22 +74,28 @@ def test_of_the_recorded_graphs_the_idle_ones_are_found_and_no_other(corpus, rel
             built = imported(folder / name, entry)
         except CannotRun:
             continue
-        built.train = built.train if entry["train_op"] else what_trains(built.graph)
-        if not built.train:
+        rules = {rule for rule, _ in entry["findings"]}
+        built.train = what_trains(built.graph, entry["train_op"])
+        if not built.train or "updates-in-loop" in rules:  # which no session can run
             continue
-        is_idle = bool(IDLE.intersection(rule for rule, _ in entry["findings"]))
+        is_idle = bool(IDLE & rules or rules >= EXCHANGED)
+        try:
+            said = said_in(built, train_op=entry["train_op"])
+        except tf.errors.NotFoundError:  # a checkpoint, or a function of an iterator
+            continue
         judged, idle = judged + 1, idle + is_idle
-        if bool(said_in(built, train_op=entry["train_op"])) != is_idle:
+        if bool(said) != is_idle:
             wrong[name] = entry["why"]
     assert not wrong
-    assert judged > 100 and idle > 20
+    assert judged >= FEWEST[release][0] and idle >= FEWEST[release][1], (judged, idle)
 
 
-def what_trains(graph):
-    """What a program runs to train: the train ops, and the groups around them."""
-    audit = audit_of(source_of(graph))
-    ops = [op for op in audit.step.train_ops if not audit.graph.consumers[op] and not audit.graph.waiters[op]]
-    return [graph.get_operation_by_name(audit.graph.names[op]) for op in ops]
+def what_trains(graph, train_op):
+    """What a program runs to train: the train ops, the groups around them, and what adds up gradients for them."""
+    audit = audit_of(source_of(graph), train_op)
+    flat, run = audit.graph, audit.step.run
+    last = [op for op in run if flat.top_level[op] == op and run.isdisjoint(flat.consumers[op] + flat.waiters[op])]
+    return [graph.get_operation_by_name(flat.names[op]) for op in last] if audit.step.has_train_op else []
 
 
 def can_train(case):
