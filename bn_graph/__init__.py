@@ -38,6 +38,8 @@ _MODULE_OF = {
     "audit_graph": "audit",
     "AuditReport": "audit",
     "Finding": "audit",
+    "recalibrate": "recalibration.recalibrate",
+    "Recalibration": "recalibration.report",
     "MovingStatisticsHook": "audit.monitor",
     "MovingStatisticsSession": "audit.monitor",
 }

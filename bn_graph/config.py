@@ -16,6 +16,7 @@ IS_TRAINING = ("bool", "placeholder")
 SPLITS = ("stratified", "original")
 ENGINES = ("session", "in_graph", "compiled")
 EXACT_ENGINES = ENGINES[:2]  # whose numbers are the same, bit for bit
+BATCH_NORM_SETTINGS = ("updates", "center", "scale", "decay")
 LARGEST_SEED = 2**31 - 2  # TensorFlow takes seeds modulo 2**31 - 1: a larger one would be another's twin
 LARGEST_NUMBER = 2**31 - 1  # the tutorial's global step is an int32
 
@@ -28,6 +29,7 @@ class TutorialConfig:
     """
 
     edition: str = "page"  # whose printed format is used: page, script or notebook
+    batch_norm: bool = True  # False: the same network without batch_norm; the next four settings are then the edition's
     updates: str = "control_dependencies"  # who updates the moving averages: see `bn_graph.graph`
     center: bool = True  # batch_norm adds beta to the normalised activations
     scale: bool = False  # batch_norm multiplies the normalised activations by gamma
@@ -44,6 +46,7 @@ class TutorialConfig:
 
     def __post_init__(self):
         _one_of("edition", self.edition, EDITIONS)
+        _one_of("batch_norm", self.batch_norm, (True, False))
         _one_of("updates", self.updates, UPDATES)
         _one_of("is_training", self.is_training, IS_TRAINING)
         _one_of("center", self.center, (True, False))
@@ -62,6 +65,20 @@ class TutorialConfig:
             raise InputError(
                 f"print_every must be a multiple of eval_every ({self.eval_every}), found {self.print_every}"
             )
+        if not self.batch_norm:
+            self._check_batch_norm_settings()
+
+    def batch_norm_words(self) -> str:
+        """What a line about a run says of its batch norm."""
+        return f"updates {self.updates}" if self.batch_norm else "without batch norm"
+
+    def _check_batch_norm_settings(self):
+        """Raises `InputError` where a setting of batch_norm was changed and there is no batch_norm."""
+        published = PUBLISHED[self.edition]
+        for name in BATCH_NORM_SETTINGS:
+            value, default = getattr(self, name), getattr(published, name)
+            if value != default:
+                raise InputError(f"{name} must be {default} where batch_norm is False, found {value}: it has no effect")
 
 
 def _one_of(name, value, choices):
@@ -88,6 +105,7 @@ def check_whole(name, value, least, most=LARGEST_NUMBER):
 PAGE = TutorialConfig()
 SCRIPT = TutorialConfig(edition="script", updates="in_place")
 NOTEBOOK = TutorialConfig(edition="notebook", updates="in_place", scale=True, print_every=100)
+PUBLISHED = {"page": PAGE, "script": SCRIPT, "notebook": NOTEBOOK}
 
 NUM_FEATURES = 28 * 28
 

@@ -40,7 +40,7 @@ class Layer(NamedTuple):
     """What a layer of a tower computes, each float32 [rows, units]; dropout comes after."""
 
     pre_norm: Any  # X*wt+bi
-    post_norm: Any  # after batch_norm
+    post_norm: Any  # after batch_norm; where there is none, pre_norm itself
     activation: Any  # after the ReLU
 
 
@@ -76,7 +76,7 @@ class TutorialGraph:
     def __repr__(self):
         config = self.config
         return (
-            f"<TutorialGraph {config.edition}, updates {config.updates}, is_training {config.is_training}, "
+            f"<TutorialGraph {config.edition}, {config.batch_norm_words()}, is_training {config.is_training}, "
             f"{config.hidden_size} hidden units, seed {config.seed}>"
         )
 
@@ -128,7 +128,7 @@ def build_graph(
         keep_prob = tf.placeholder(tf.float32)
         is_training = tf.placeholder(tf.bool, shape=[]) if one_tower else None
 
-        create_variables(num_features, config.hidden_size, num_classes)
+        create_variables(num_features, config.hidden_size, num_classes, config.batch_norm)
         model_variables = tuple(variable.op.name for variable in tf.global_variables())
 
         # training tower; update ops, if any are collected, are its own
@@ -205,15 +205,18 @@ def _check_sizes(config, splits):
     memory.check_memory("hidden_size", needed, f"{config.hidden_size} units take at least")
 
 
-def create_variables(num_features, hidden_size, num_classes):
+def create_variables(num_features, hidden_size, num_classes, batch_norm=True):
     """Creates the variables of both layers, in the scopes `hidden_layer` and `output_layer`."""
     shapes = {"hidden_layer": [num_features, hidden_size], "output_layer": [hidden_size, num_classes]}
     for scope, shape in shapes.items():
-        initialize(scope, shape, tf.truncated_normal_initializer(stddev=0.01, seed=WEIGHTS_SEED[scope]))
+        weights = tf.truncated_normal_initializer(stddev=0.01, seed=WEIGHTS_SEED[scope])
+        initialize(scope, shape, weights, batch_norm=batch_norm)
 
 
 def model(X, config, is_training, keep_prob, tower):
     """One tower: for each layer X -> X*wt+bi -> batch_norm -> ReLU -> dropout (if not the output layer).
+
+    Where `config.batch_norm` is False, the ReLU takes X*wt+bi as it is.
 
     Args:
         X: float32 [rows, 784].
@@ -230,21 +233,26 @@ def model(X, config, is_training, keep_prob, tower):
             wt = tf.get_variable("weights")
             bi = tf.get_variable("biases")
         pre_norm = tf.matmul(output_X, wt) + bi
-        post_norm = batch_norm(
-            pre_norm,
-            decay=config.decay,
-            center=config.center,
-            scale=config.scale,
-            is_training=is_training,
-            updates_collections=None if config.updates == "in_place" else tf.GraphKeys.UPDATE_OPS,
-            scope=scope,
-            reuse=True,
-        )
+        post_norm = normalize(pre_norm, config, is_training, scope) if config.batch_norm else pre_norm
         activation = tf.nn.relu(post_norm)
         layers[scope] = Layer(pre_norm, post_norm, activation)
         if scope == "hidden_layer":
             output_X = dropout(activation, keep_prob, dropout_seed(config, tower), is_training)
     return layers
+
+
+def normalize(pre_norm, config, is_training, scope):
+    """The tutorial's call of `batch_norm`."""
+    return batch_norm(
+        pre_norm,
+        decay=config.decay,
+        center=config.center,
+        scale=config.scale,
+        is_training=is_training,
+        updates_collections=None if config.updates == "in_place" else tf.GraphKeys.UPDATE_OPS,
+        scope=scope,
+        reuse=True,
+    )
 
 
 def dropout(X, keep_prob, seed, is_training):

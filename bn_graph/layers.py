@@ -3,7 +3,7 @@
 from bn_graph.tf1 import tf, tf_slim
 
 
-def initialize(scope, shape, wt_initializer, center=True, scale=True):
+def initialize(scope, shape, wt_initializer, center=True, scale=True, batch_norm=True):
     """Creates the variables of one layer in variable scope `scope`, for every tower to share.
 
     As the tutorial has it: `weights` [inputs, units], `biases` [units] (1.0), `beta` (0.0) if `center`, `gamma` (1.0)
@@ -14,16 +14,18 @@ def initialize(scope, shape, wt_initializer, center=True, scale=True):
         shape: [inputs, units].
         wt_initializer: initializer of the weights.
         center, scale: whether to create beta and gamma.
+        batch_norm: whether the layer has batch normalisation. If not, only weights and biases are created.
     """
     with tf.variable_scope(scope, reuse=None) as sp:
         tf.get_variable("weights", shape, initializer=wt_initializer)
         tf.get_variable("biases", shape[-1], initializer=tf.constant_initializer(1.0))
-        if center:
+        if center and batch_norm:
             tf.get_variable("beta", shape[-1], initializer=tf.constant_initializer(0.0))
-        if scale:
+        if scale and batch_norm:
             tf.get_variable("gamma", shape[-1], initializer=tf.constant_initializer(1.0))
-        tf.get_variable("moving_mean", shape[-1], initializer=tf.constant_initializer(0.0), trainable=False)
-        tf.get_variable("moving_variance", shape[-1], initializer=tf.constant_initializer(1.0), trainable=False)
+        if batch_norm:
+            tf.get_variable("moving_mean", shape[-1], initializer=tf.constant_initializer(0.0), trainable=False)
+            tf.get_variable("moving_variance", shape[-1], initializer=tf.constant_initializer(1.0), trainable=False)
     sp.reuse_variables()
 
 

@@ -97,7 +97,7 @@ class TrainingRecord:
         config = self.config
         tested = "not tested" if self.test_accuracy is None else f"test accuracy {self.test_accuracy:.2%}"
         return (
-            f"<TrainingRecord {config.edition}, updates {config.updates}, split {self.split}, seed {config.seed}: "
+            f"<TrainingRecord {config.edition}, {config.batch_norm_words()}, split {self.split}, seed {config.seed}: "
             f"{self.num_steps} of {config.steps} steps, {tested}>"
         )
 
@@ -146,6 +146,7 @@ class TrainingRecord:
         """The record of what `to_object` gave. Raises `InputError` where it is something else."""
         if isinstance(content, dict):
             content.setdefault("engine", "session")  # records of before there were two
+            content.setdefault("batch_norm", True)  # records of before it could be switched off
         settings = [field.name for field in dataclasses.fields(TutorialConfig)]
         settings[settings.index("learning_rate")] = "initial_learning_rate"
         for key in (*settings, *cls._measured()):

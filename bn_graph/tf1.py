@@ -12,12 +12,12 @@ import tensorflow
 import tensorflow.compat.v1 as tf
 import tf_slim
 from tensorflow.core.protobuf import config_pb2
-from tensorflow.python.framework import ops
+from tensorflow.python.framework import op_def_registry, ops
 from tensorflow.python.layers import normalization
 from tensorflow.python.ops import array_ops, control_flow_ops, variable_scope
 from tf_slim.layers import layers as slim_layers
 
-__all__ = ["capture", "compiled", "make_callable", "tf", "tf_slim", "uniform_at"]
+__all__ = ["capture", "compiled", "is_registered", "make_callable", "tf", "tf_slim", "uniform_at"]
 
 # Where tf-slim looks, and the public name of what it looks for there.
 _MOVED = (
@@ -125,6 +125,11 @@ def capture(tensor):
 def compiled(function):
     """The function of tensors, compiled by XLA: where it is called, one op of the default graph."""
     return tensorflow.function(function, jit_compile=True, autograph=False)
+
+
+def is_registered(op: str) -> bool:
+    """Whether this TensorFlow knows an op of this name."""
+    return op_def_registry.get(op) is not None
 
 
 def uniform_at(op, run):

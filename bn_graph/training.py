@@ -41,7 +41,8 @@ def train(
         log: called with each line that the tutorial prints, without its newline; None: nothing is printed.
         progress: wraps the range of steps, as `tqdm.tqdm` does; None: no progress bar.
         engine: who loops over the steps. session: Python, one session.run a step, as in the tutorial. in_graph: the
-            graph, many steps to one session.run; see `bn_graph.engines.in_graph`. The same numbers, bit for bit.
+            graph, many steps to one session.run, for the same numbers bit for bit. compiled: XLA, with the same batches
+            and masks, for numbers that differ by rounding. See `bn_graph.engines`.
         loop: what makes the loop, called like `SessionLoop`; `engine` is then only its name. None: that of the engine.
         hooks: the fields of `Hooks`, by name: start, restored, summaries, checkpoints, stop.
 

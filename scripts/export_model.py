@@ -5,6 +5,7 @@ python scripts/export_model.py notebook.ckpt exported
 """
 
 from bn_graph.cli import FORCE, Parser, import_tensorflow, run
+from bn_graph.files import check_checkpoint_exists
 
 parser = Parser(__doc__)
 parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a V1 file, or the prefix of V2 files (before .index)")
@@ -15,6 +16,7 @@ parser.add_argument(
 
 
 def command(arguments):
+    check_checkpoint_exists(arguments.checkpoint)
     import_tensorflow()
     from bn_graph.saving.export import KERAS_FILE, export_model
 

@@ -15,8 +15,19 @@ from argparse import BooleanOptionalAction
 
 from bn_graph.cli import FORCE, Parser, Signals, check_folder, check_output, import_tensorflow, run
 from bn_graph.cluster.tf_config import cluster_of
-from bn_graph.config import EDITIONS, ENGINES, IS_TRAINING, NOTEBOOK, PAGE, SCRIPT, SPLITS, UPDATES
-from bn_graph.errors import InputError
+from bn_graph.config import (
+    BATCH_NORM_SETTINGS,
+    EDITIONS,
+    ENGINES,
+    IS_TRAINING,
+    NOTEBOOK,
+    PAGE,
+    PUBLISHED,
+    SPLITS,
+    UPDATES,
+)
+from bn_graph.errors import InputError, one_line
+from bn_graph.files import check_checkpoint_exists
 from bn_graph.record import record_written_by_us
 
 # fmt: off
@@ -24,6 +35,7 @@ from bn_graph.record import record_written_by_us
 parser = Parser(__doc__)
 option = parser.add_argument
 option("--edition", choices=EDITIONS, default="page", help="which published text (default: page)")
+option("--batch-norm", action=BooleanOptionalAction, help="normalise X*weights+biases of both layers (default: yes)")
 option("--updates", choices=UPDATES, help="who updates the moving averages: the train op depends on the update ops (default for page), batch_norm runs them in place (default for script and notebook), or nobody does (the page as printed)")
 option("--center", action=BooleanOptionalAction, help="batch_norm adds beta (default: yes)")
 option("--scale", action=BooleanOptionalAction, help="batch_norm multiplies by gamma (default: in the notebook)")
@@ -39,7 +51,7 @@ option("--learning-rate", type=float, metavar="RATE", help=f"before its decay (d
 option("--keep-prob", type=float, metavar="P", help=f"what dropout keeps, more than 0, at most 1 (default: {PAGE.keep_prob})")
 option("--eval-every", type=int, metavar="N", help=f"steps between two validations (default: {PAGE.eval_every})")
 option("--print-every", type=int, metavar="N", help=f"steps between two printed lines, a multiple of --eval-every (default: {PAGE.print_every}, notebook {NOTEBOOK.print_every})")
-option("--engine", choices=ENGINES, default="session", help="who loops over the steps: Python, as in the tutorial, or the graph; the same numbers (default: session)")
+option("--engine", choices=ENGINES, default="session", help="who loops over the steps: Python, as in the tutorial; the graph, for the same numbers; or XLA, the fastest, for others within rounding (default: session)")
 option("--record", default=None, metavar="FILE.json", help="write what was measured")
 option("--plot", default=None, metavar="FILE.png", help="write a picture of it")
 option("--force", **FORCE)
@@ -54,126 +66,165 @@ option("--quiet", action="store_true", default=False, help="print nothing")
 
 
 def config_of(arguments):
-    edition = {"page": PAGE, "script": SCRIPT, "notebook": NOTEBOOK}[arguments.edition]
+    edition = PUBLISHED[arguments.edition]
     settings = {field.name for field in dataclasses.fields(edition)}
     given = {name: value for name, value in vars(arguments).items() if name in settings}
+    if not given.get("batch_norm", True):
+        for name in BATCH_NORM_SETTINGS:
+            if name in given:
+                option = f"--no-{name}" if given[name] is False else f"--{name}"
+                raise InputError(f"{option} has no effect with --no-batch-norm; leave one of them out")
     return dataclasses.replace(edition, **given)
 
 
 def command(arguments):
-    config = config_of(arguments)
-    every = {"every": arguments.checkpoint_every} if "checkpoint_every" in arguments else {}
-    if every and not arguments.checkpoint_dir:
-        raise InputError("--checkpoint-every needs --checkpoint-dir")
-    cluster = cluster_of(os.environ)
-    check_cluster_options(cluster, arguments)
-    if cluster and cluster.replica != 0:  # the same command, but only the chief prints and writes
+    config, cluster = config_of(arguments), cluster_of(os.environ)
+    check_options(arguments, cluster)
+    is_chief = cluster is None or cluster.replica == 0
+    if not is_chief:  # the same command, but only the chief prints and writes
         arguments.record = arguments.plot = arguments.checkpoint_dir = None
-    if arguments.record:
-        check_output(arguments.record, ".json", record_written_by_us, arguments.force)
-    if arguments.plot:
-        from bn_graph.pictures import picture_written_by_us
-        from bn_graph.saving.plot import plot_record
-
-        check_output(arguments.plot, ".png", picture_written_by_us, arguments.force)
-
-    if arguments.logdir:
-        check_folder(arguments.logdir)
-
-    from tqdm import tqdm
-
-    from bn_graph.mnist import data_lines, load_mnist, split
-
-    def log(line):
-        if not arguments.quiet and not (cluster and cluster.replica != 0):
-            tqdm.write(line)  # print, where there is no progress bar on the screen
-            sys.stdout.flush()
-
-    def note(line):
-        if not arguments.quiet:
-            tqdm.write(f"{parser.prog}: {line}", file=sys.stderr)
-
-    def progress(steps):
-        disable = True if arguments.quiet else None
-        return tqdm(steps, unit="step", leave=False, disable=disable, initial=steps.start, total=steps.stop)
-
-    checkpoints = contextlib.nullcontext()
-    if arguments.checkpoint_dir:
-        import_tensorflow()
-        from bn_graph.saving.checkpoints import CheckpointFolder
-
-        checkpoints = CheckpointFolder(arguments.checkpoint_dir, **every, note=note)
-    with checkpoints as checkpoints:
+    check_outputs(arguments)
+    console = Console(arguments.quiet, is_chief)
+    with open_checkpoints(arguments, console.note) as checkpoints:
         if checkpoints:
             config = checkpoints.with_seed(config)
-
-        def load_splits():
-            mnist = load_mnist(arguments.data)
-            splits = split(mnist, arguments.split)
-            for line in data_lines(mnist, splits):
-                log(line)
-            return splits
-
-        summaries = None
-        how = dict(log=log, progress=progress, checkpoints=checkpoints)
         with Signals() if checkpoints else contextlib.nullcontext() as signals:
-            if signals:
-                how["stop"] = lambda: signals.number
-            if cluster:
-                import_tensorflow()
-                from bn_graph.cluster.tasks import run_task
-
-                patience = {"patience": arguments.patience} if "patience" in arguments else {}
-                record = run_task(
-                    cluster, config, load_splits, arguments.sync, note=note, train_options=how, **patience
-                )
-            else:
-                record, summaries = train_alone(arguments, config, load_splits(), note, **how)
+            stop = signals and (lambda: signals.number)
+            options = dict(log=console.log, progress=console.progress, checkpoints=checkpoints, stop=stop)
+            run_it = run_in_cluster if cluster else run_alone
+            record, failure = run_it(arguments, config, console, **options)
         if record is None:  # not the chief
-            return
+            return 0
         if record.test_accuracy is None:
             if not checkpoints.failure:  # which was said
-                done = f"{len(record.train_loss)} of {record.config.steps} steps"
-                note(f"{arguments.checkpoint_dir}: saved after {done}; the same command goes on")
+                done = f"{record.num_steps} of {record.config.steps} steps"
+                console.note(f"{arguments.checkpoint_dir}: saved after {done}; the same command goes on")
             return 128 + signals.number
-        try:
-            if arguments.record:
-                record.save(arguments.record)
-            if arguments.plot:
-                plot_record(record, arguments.plot)
-        except OSError as error:
-            raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
-        for written in (checkpoints, summaries):
-            if written and written.failure:
-                raise InputError(written.failure)
+        write_outputs(record, arguments)
+        failure = checkpoints and checkpoints.failure or failure
+        if failure:
+            raise InputError(failure)
+        return 0
 
 
-def train_alone(arguments, config, splits, note, **how):
+class Console:
+    """The tutorial's lines on stdout; notes, and progress where it is a terminal, on stderr."""
+
+    def __init__(self, quiet, is_chief):
+        from tqdm import tqdm
+
+        self._tqdm, self._quiet, self._is_chief = tqdm, quiet, is_chief
+
+    def log(self, line):
+        if not self._quiet and self._is_chief:
+            self._tqdm.write(line)  # print, where there is no progress bar on the screen
+            sys.stdout.flush()
+
+    def note(self, line):
+        if not self._quiet:
+            self._tqdm.write(f"{parser.prog}: {one_line(line)}", file=sys.stderr)
+
+    def progress(self, steps):
+        disable = True if self._quiet else None
+        return self._tqdm(steps, unit="step", leave=False, disable=disable, initial=steps.start, total=steps.stop)
+
+
+def run_alone(arguments, config, console, **options):
+    """Trains in this process. Returns the record, and why event files could not be written or None."""
+    splits = load_splits(arguments, console)
     import_tensorflow()
     from bn_graph import build_graph, restore_original_checkpoint, train
+    from bn_graph.saving.restore import unused_parameters
 
     def start(session):
         if arguments.restore:
             missing = restore_original_checkpoint(tutorial, session, arguments.restore)
-            if missing and not arguments.quiet:
-                several = f"{missing[0]} and {len(missing) - 1} others start" if missing[1:] else f"{missing[0]} starts"
-                print(f"{arguments.restore}: {several} afresh: not in the checkpoint", file=sys.stderr)
+            for line in restored_lines(missing, unused_parameters(tutorial, session), splits.split):
+                if not arguments.quiet:
+                    print(f"{arguments.restore}: {line}", file=sys.stderr)
 
     tutorial = build_graph(config, splits)
-    summaries = None
-    if arguments.logdir:
-        from bn_graph.saving.summaries import Summaries
+    with open_summaries(arguments, tutorial, console.note) as summaries:
+        options |= dict(start=start, restored=arguments.restore, summaries=summaries, engine=arguments.engine)
+        record = train(tutorial, splits, **options)
+    return record, summaries and summaries.failure
 
-        summaries = Summaries(tutorial, arguments.logdir, note)
-    record = train(
-        tutorial, splits, start=start, restored=arguments.restore, summaries=summaries, engine=arguments.engine, **how
+
+def run_in_cluster(arguments, config, console, **options):
+    """Does the part of this task of the cluster. Returns the record, of the chief alone, and None."""
+    import_tensorflow()
+    from bn_graph.cluster.tasks import run_task
+
+    patience = {"patience": arguments.patience} if "patience" in arguments else {}
+    record = run_task(
+        cluster_of(os.environ),
+        config,
+        lambda: load_splits(arguments, console),
+        arguments.sync,
+        note=console.note,
+        train_options=options,
+        **patience,
     )
-    if summaries:
-        summaries.close()
-    return record, summaries
+    return record, None
 
 
-def check_cluster_options(cluster, arguments):
+def load_splits(arguments, console):
+    from bn_graph.mnist import data_lines, load_mnist, split
+
+    mnist = load_mnist(arguments.data)
+    splits = split(mnist, arguments.split)
+    for line in data_lines(mnist, splits):
+        console.log(line)
+    return splits
+
+
+def open_checkpoints(arguments, note):
+    if not arguments.checkpoint_dir:
+        return contextlib.nullcontext()
+    import_tensorflow()
+    from bn_graph.saving.checkpoints import CheckpointFolder
+
+    every = {"every": arguments.checkpoint_every} if "checkpoint_every" in arguments else {}
+    return CheckpointFolder(arguments.checkpoint_dir, **every, note=note)
+
+
+def open_summaries(arguments, tutorial, note):
+    if not arguments.logdir:
+        return contextlib.nullcontext()
+    from bn_graph.saving.summaries import Summaries
+
+    return contextlib.closing(Summaries(tutorial, arguments.logdir, note))
+
+
+def write_outputs(record, arguments):
+    try:
+        if arguments.record:
+            record.save(arguments.record)
+        if arguments.plot:
+            from bn_graph.saving.plot import plot_record
+
+            plot_record(record, arguments.plot)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
+
+
+def restored_lines(missing, unused, split):
+    """What whoever restores a checkpoint should know of it.
+
+    missing: the variables that it does not have. unused: which parameters of batch_norm it has for nothing.
+    """
+    if missing:
+        several = f"{missing[0]} and {len(missing) - 1} others start" if missing[1:] else f"{missing[0]} starts"
+        yield f"{several} afresh: not in the checkpoint"
+    for name in unused:
+        option = {"beta": "--center", "gamma": "--scale"}[name]
+        yield f"{name} was trained and is not used here: {option} uses it"
+    yield f"the split is {split}: with another one, rows that it was trained on are among the test rows"
+
+
+def check_options(arguments, cluster):
+    if "checkpoint_every" in arguments and not arguments.checkpoint_dir:
+        raise InputError("--checkpoint-every needs --checkpoint-dir")
     if cluster is None:
         for name in ("sync", "patience"):
             if getattr(arguments, name, False):
@@ -186,6 +237,20 @@ def check_cluster_options(cluster, arguments):
         raise InputError(f"--engine {arguments.engine} cannot be used in a cluster (TF_CONFIG); expected session")
     if not 1 <= getattr(arguments, "patience", 60) <= 86400:
         raise InputError(f"--patience must be from 1 to 86400 seconds, found {arguments.patience}")
+
+
+def check_outputs(arguments):
+    """Refuses what cannot be read or written at the end, before any work is done."""
+    if arguments.restore:
+        check_checkpoint_exists(arguments.restore)
+    if arguments.record:
+        check_output(arguments.record, ".json", record_written_by_us, arguments.force)
+    if arguments.plot:
+        from bn_graph.pictures import picture_written_by_us
+
+        check_output(arguments.plot, ".png", picture_written_by_us, arguments.force)
+    if arguments.logdir:
+        check_folder(arguments.logdir)
 
 
 if __name__ == "__main__":

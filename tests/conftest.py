@@ -3,13 +3,14 @@
 import functools
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers import RECORDED, compare_with_notebook, run_tutorial
-from tests.paths import ROOT
+from tests.paths import REFERENCE, ROOT
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -78,3 +79,12 @@ def comparison(tmp_path_factory):
     process = compare_with_notebook("--seeds", "2", "--out", folder)
     assert process.returncode == 0, process.stderr
     return process, folder, json.loads((folder / "comparison.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """The folder of the recorded graphs, and what should be found in each."""
+    folder = tmp_path_factory.mktemp("audit")
+    with tarfile.open(REFERENCE / "audit.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder, json.loads((folder / "expected.json").read_text())

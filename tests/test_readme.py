@@ -196,7 +196,7 @@ COMMANDS = (
     (r"python scripts/audit_graph.py", runs(codes=(0, 1))),
     (r"python scripts/export_model.py", runs()),
     (r"python scripts/(compare_with_notebook.py|run_cluster.py|benchmark)", parses),
-    (r"(audit_graph|run_tutorial|run_cluster|compare_with_notebook|export_model)\.py ", is_installed),
+    (r"(audit_graph|run_tutorial|run_cluster|compare_with_notebook|export_model|recalibrate)\.py ", is_installed),
     (r"python -m bn_graph.comparison.page ", draws),
     (r"python -m tests.(fuzzing|kill_and_resume)", parses),
     (r"(python -m )?pytest", pytest_runs),

@@ -169,7 +169,7 @@ class Replica:
         """The settings with which this replica's graph is built."""
         if config.seed is not None:  # so that no two replicas draw the same masks
             config = dataclasses.replace(config, seed=(config.seed + self.number) % (LARGEST_SEED + 1))
-        if self.sync and (config.updates == "control_dependencies" or not self.is_chief):
+        if config.batch_norm and self.sync and (config.updates == "control_dependencies" or not self.is_chief):
             # What the train op depends on, SyncReplicasOptimizer would wait for where it adds up gradients, in a thread
             # that has no batch.
             config = dataclasses.replace(config, updates="collected")

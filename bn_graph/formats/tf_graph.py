@@ -5,7 +5,6 @@ It is parsed and never imported or run, so that an op which nobody has any more 
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 
 from google.protobuf import message, text_format
@@ -15,6 +14,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from bn_graph import memory
 from bn_graph.errors import InputError
 from bn_graph.files import open_file
+from bn_graph.formats.event_file import read_graphs
+from bn_graph.formats.graph_paths import find_graph
 from bn_graph.tf1 import tf
 
 COLLECTIONS = (
@@ -37,6 +38,7 @@ class Source:
     collections: dict = dataclasses.field(default_factory=dict)  # collection to names of nodes
     saver: str | None = None  # the node that a Saver runs to save
     checkpoint: Path | None = None
+    file: Path | None = None  # that the MetaGraph was read from
     serving: tuple = ()  # the names of the nodes that its signatures return
     others: tuple = ()  # of a SavedModel, the `Source`s of its other MetaGraphs
 
@@ -88,16 +90,28 @@ def _source_of_meta_graph(subject, meta_graph):
 
 
 def _source_of_path(path):
-    if os.path.isdir(path):  # unlike pathlib's, it is false where a name is too long
-        models = [path / name for name in ("saved_model.pb", "saved_model.pbtxt") if os.path.isfile(path / name)]
-        if not models:
-            raise InputError(f"{path}: expected a SavedModel, found a folder without saved_model.pb; name a file in it")
-        return _source_of_saved_model(models[0], str(path))
-    if path.stem == "saved_model":
-        return _source_of_saved_model(path, str(path))
-    if path.suffix in (".meta", ".pb", ".pbtxt"):
-        return _source_of_graph_file(path)
-    return _source_of_checkpoint(path)
+    found = find_graph(path)
+    if found.kind == "checkpoint":
+        source = _source_of_found(found.graph) if found.graph else Source(str(found.path))
+        return dataclasses.replace(source, subject=str(found.path), checkpoint=found.path)
+    return _source_of_found(found)
+
+
+def _source_of_found(found):
+    if found.kind == "saved_model":
+        return _source_of_saved_model(found.path)
+    return _source_of_events(found.path) if found.kind == "events" else _source_of_graph_file(found.path)
+
+
+def _source_of_events(path):
+    meta_graph, graph = read_graphs(path)
+    kind, content = (tf.MetaGraphDef, meta_graph) if meta_graph else (tf.GraphDef, graph)
+    if not content:
+        raise InputError(f"{path}: has no graph in it; expected one, as tf.summary.FileWriter(folder, graph) writes it")
+    parsed = _parsed(path, content, [kind])
+    if isinstance(parsed, tf.GraphDef):
+        return Source(str(path), parsed)
+    return _source_of_meta_graph(str(path), parsed)
 
 
 def _source_of_graph_file(path):
@@ -105,10 +119,12 @@ def _source_of_graph_file(path):
     parsed = _parse(path, kinds)
     if isinstance(parsed, tf.GraphDef):
         return Source(str(path), parsed)
-    return _source_of_meta_graph(str(path), parsed if isinstance(parsed, tf.MetaGraphDef) else parsed.meta_graphs[0])
+    meta_graph = parsed if isinstance(parsed, tf.MetaGraphDef) else parsed.meta_graphs[0]
+    return dataclasses.replace(_source_of_meta_graph(str(path), meta_graph), file=path)
 
 
-def _source_of_saved_model(path, subject):
+def _source_of_saved_model(path):
+    subject = str(path.parent)
     meta_graphs = _parse(path, [SavedModel]).meta_graphs
     training_first = sorted(meta_graphs, key=lambda one: "train" not in one.meta_info_def.tags)
     source, *others = [_source_of_meta_graph(subject, meta_graph) for meta_graph in training_first]
@@ -116,15 +132,6 @@ def _source_of_saved_model(path, subject):
     if os.path.isfile(path.parent / "variables" / "variables.index"):
         source.checkpoint = path.parent / "variables" / "variables"
     return source
-
-
-def _source_of_checkpoint(path):
-    prefix = Path(re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", str(path)))
-    if not os.path.isfile(prefix) and not os.path.isfile(f"{prefix}.index"):
-        raise InputError(f"{path}: there is no such file")
-    meta_graph = Path(f"{prefix}.meta")
-    source = _source_of_graph_file(meta_graph) if os.path.isfile(meta_graph) else Source(str(path))
-    return dataclasses.replace(source, subject=str(path), checkpoint=prefix)
 
 
 def _parse(path, kinds):
@@ -138,6 +145,10 @@ def _parse(path, kinds):
             content = file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    return _parsed(path, content, kinds)
+
+
+def _parsed(path, content, kinds):
     for kind in kinds:
         parsed = kind()
         try:

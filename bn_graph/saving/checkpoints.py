@@ -13,6 +13,7 @@ from bn_graph.config import EXACT_ENGINES, TutorialConfig, check_whole
 from bn_graph.errors import InputError
 from bn_graph.files import check_utf8, make_folder, sync
 from bn_graph.record import TrainingRecord
+from bn_graph.saving import record_log
 from bn_graph.saving.record_log import LogPosition
 from bn_graph.saving.saved_run import (
     RECORD_FILE,
@@ -63,8 +64,8 @@ class CheckpointFolder:
         with self._only_input_errors("cannot be used for checkpoints"):
             make_folder(self.path)
             self._refuse_links()
-            others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")]
-            if others and not self._step_folders():
+            others = [] if self._step_folders() else self._others()
+            if others:
                 raise InputError(f"{self.path}: holds {others[0]!r} and no checkpoint; name an empty or new folder")
             self._lock = filelock.FileLock(self.path / _LOCK_FILE, timeout=0)
             try:
@@ -158,6 +159,13 @@ class CheckpointFolder:
         """The folders of checkpoints, newest first."""
         folders = [path for path in self.path.iterdir() if _STEP_FOLDER.fullmatch(path.name) and not path.is_symlink()]
         return sorted(folders, key=lambda folder: int(folder.name.removeprefix("step-")), reverse=True)
+
+    def _others(self):
+        """The names of what a run that was killed before its first checkpoint would not have left here."""
+        names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
+        if RECORD_FILE in names and record_log.written_by_us(self.path / RECORD_FILE):
+            names.remove(RECORD_FILE)
+        return sorted(names)
 
     def _refuse_links(self):
         """What is behind a link is somebody else's, and would be written to or removed."""

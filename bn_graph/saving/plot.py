@@ -3,7 +3,7 @@
 import numpy as np
 
 from bn_graph.files import write_whole
-from bn_graph.pictures import png
+from bn_graph.pictures import BLUE, GREEN, STYLE, VERMILION, png
 
 
 def plot_record(record, path) -> None:
@@ -13,28 +13,37 @@ def plot_record(record, path) -> None:
 
 def record_figure(record):
     """A matplotlib figure of a `TrainingRecord`: loss, training and validation accuracy over the steps."""
-    from matplotlib.figure import Figure  # here: importing it takes a second, which --help can spare
+    import matplotlib  # here: importing it takes a second, which --help can spare
+    from matplotlib.figure import Figure
 
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8, 6))
+        loss, accuracy = figure.subplots(2, 1, sharex=True)
+        figure.suptitle(_title(record))
+        _draw_loss(loss, record)
+        _draw_accuracy(accuracy, record)
+    return figure
+
+
+def _title(record):
     config = record.config
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    loss, accuracy = figure.subplots(2, 1, sharex=True)
-    figure.suptitle(
-        f"{config.edition}, updates: {config.updates}, split: {record.split}, seed {config.seed}\n"
-        f"test accuracy {record.test_accuracy:.2%}"
+    return (
+        f"Edition {config.edition}: {record.test_accuracy:.2%} of the test rows are right after {config.steps} steps\n"
+        f"{config.batch_norm_words()}, split {record.split}, seed {config.seed}"
     )
 
-    steps = np.arange(record.num_steps)
-    loss.plot(steps, record.train_loss, color="tab:blue", linewidth=0.8)
-    loss.set_ylabel("training loss (batch)")
-    loss.set_ylim(bottom=0)
+
+def _draw_loss(axes, record):
+    axes.plot(np.arange(record.num_steps), record.train_loss, linewidth=0.8)
+    axes.set(title="Loss of each training batch", ylabel="loss")
+    axes.set_ylim(bottom=0)
+
+
+def _draw_accuracy(axes, record):
     train, valid = 100 * np.array(record.train_accuracy), 100 * np.array(record.valid_accuracy)
-    accuracy.plot(steps, train, color="tab:blue", linewidth=0.5, alpha=0.5, label="training (batch)")
-    accuracy.plot(record.valid_step, valid, color="tab:orange", marker="o", markersize=3, label="validation")
-    accuracy.axhline(100 * record.test_accuracy, color="tab:green", linestyle="--", label="test, at the end")
-    accuracy.set_ylabel("accuracy (%)")
-    accuracy.set_ylim(0, 101)
-    accuracy.set_xlabel("step")
-    accuracy.legend(loc="lower right")
-    for axes in (loss, accuracy):
-        axes.grid(alpha=0.3)
-    return figure
+    axes.plot(np.arange(record.num_steps), train, color=BLUE, linewidth=0.5, alpha=0.5, label="training batch")
+    axes.plot(record.valid_step, valid, color=VERMILION, marker="o", label="validation")
+    axes.axhline(100 * record.test_accuracy, color=GREEN, linestyle="--", label="test, at the end")
+    axes.set(title="Accuracy on training batches, validation and test", xlabel="step", ylabel="accuracy (%)")
+    axes.set_ylim(0, 101)
+    axes.legend(loc="lower right")

@@ -13,6 +13,7 @@ from bn_graph.files import open_file
 from bn_graph.record import TrainingRecord
 
 _LARGEST_LINE = 2**28  # bytes
+_BEGINNING = b'{"sha256": "'
 
 
 class LogPosition(NamedTuple):
@@ -44,6 +45,12 @@ def append(path, record: TrainingRecord, after: LogPosition) -> LogPosition:
     return LogPosition(after.size + len(line), sha256, record.num_steps, len(record.valid_step))
 
 
+def written_by_us(path) -> bool:
+    """Whether the file is one of these, or what a kill left of its first line. Raises `InputError`."""
+    with open_file(path) as file:
+        return _BEGINNING.startswith(file.read(len(_BEGINNING)))
+
+
 def read(path, until: LogPosition) -> dict:
     """The lists of the record before `until`, by name. Raises ValueError where they are damaged, and `InputError`."""
     lists, size, sha256 = {}, 0, ""
@@ -55,7 +62,7 @@ def read(path, until: LogPosition) -> dict:
             sha256 = _chained(sha256, json.dumps(content["part"], allow_nan=False).encode())
             if content["sha256"] != sha256:
                 raise ValueError(f"{os.path.basename(path)}: a checksum is wrong")
-            for name, values in content["part"].items():
+            for name, values in dict(content["part"]).items():
                 lists.setdefault(name, []).extend(values)
     if (size, sha256) != (until.size, until.sha256):
         raise ValueError(f"{os.path.basename(path)}: the record of another checkpoint")

@@ -28,9 +28,24 @@ def restore_original_checkpoint(tutorial, session, path) -> list:
     Returns: the names of the variables that are not in the checkpoint.
 
     Raises `InputError` where the checkpoint cannot be read, or a variable is missing or has another shape or type, with
-    the names. Nothing is restored then.
+    the names; and where it has batch norm and the graph has none. Nothing is restored then.
     """
+    if not tutorial.config.batch_norm and "hidden_layer/moving_mean" in Checkpoint(path).variables:
+        raise InputError(f"{path}: has hidden_layer/moving_mean, so it needs batch norm; batch_norm is False")
     return restore(session, path, tutorial.variables, tutorial.model_variables)
+
+
+def unused_parameters(tutorial, session) -> list:
+    """Which of `beta` and `gamma` some training has moved from its start, 0 and 1, and the graph does not use."""
+    config = tutorial.config
+    unused = [name for name, used in (("beta", config.center), ("gamma", config.scale)) if not used]
+    starts = {"beta": 0, "gamma": 1}
+    values = session.run({key: tutorial.variables[key] for key in tutorial.model_variables})
+    return [
+        name
+        for name in unused
+        if any((value != starts[name]).any() for key, value in values.items() if key.endswith(f"/{name}"))
+    ]
 
 
 def restore(session, path, variables: dict, required) -> list:

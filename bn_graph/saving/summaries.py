@@ -17,7 +17,7 @@ class Summaries:
 
     Scalars: loss, training and validation accuracy, learning rate. Histograms, for each layer: the activations before
     and after batch normalisation and after the ReLU, in the training tower; the batch's mean and variance, and the
-    moving ones beside them. (The tutorial's author published such a variant too.)
+    moving ones beside them, where there is batch normalisation. (The tutorial's author published such a variant too.)
 
     The histograms come out of the training step's own run, so that looking draws nothing from the dropout's stream.
 
@@ -29,7 +29,7 @@ class Summaries:
         variables = tutorial.variables
         with tutorial.graph.as_default():
             moving = [tf.summary.scalar("learning_rate", tutorial.learning_rate)]
-            for scope in tutorial.train_layers:
+            for scope in tutorial.train_layers if tutorial.config.batch_norm else ():
                 for name in ("mean", "variance"):
                     variable = variables[f"{scope}/moving_{name}"]
                     moving.append(tf.summary.histogram(f"{scope}/{name}_moving", variable))

@@ -1,4 +1,4 @@
-"""The folder of one of a run's checkpoints."""
+"""The folder of one of a run's checkpoints, and beside it the file of the record."""
 
 import functools
 import json
@@ -10,6 +10,8 @@ import numpy as np
 from tests.fuzzing import records
 from tests.fuzzing.damage import damaged
 from tests.fuzzing.harness import files_of
+
+LOG = "record.jsonl"
 
 
 @functools.cache
@@ -28,7 +30,8 @@ def seeds():
         with CheckpointFolder(folder) as checkpoints:
             checkpoints.latest_for(record, Data())
             checkpoints.save({"weights": np.ones([2, 3], np.float32), "Variable": np.int32(2)}, record)
-        return [{f"step-2/{name}": content for name, content in files_of(Path(folder, "step-2")).items()}]
+        files = {f"step-2/{name}": content for name, content in files_of(Path(folder, "step-2")).items()}
+        return [files | {LOG: Path(folder, LOG).read_bytes()}]
 
 
 def damage(rng, seeds):
@@ -43,11 +46,14 @@ def damage(rng, seeds):
             del files[name]
         return files
     found = json.loads(files[state])["state"]
-    if name != state:
+    if name == LOG:
+        files[name] = damage_log(rng, files[name])
+        found["log"] = found["log"] | position(files[name])
+    elif name != state:
         files[name] = damaged(rng, files[name])
         found["files"][name.removeprefix("step-2/")] = sha256(files[name])
     else:
-        part = rng.choice(["record", "record", "files", None])
+        part = rng.choice(["record", "record", "files", "log", None])
         content = records.damage(rng, [{"record.json": json.dumps(found[part] if part else found).encode()}])
         try:
             changed = json.loads(content["record.json"])
@@ -59,6 +65,27 @@ def damage(rng, seeds):
     except (ValueError, RecursionError):  # NaN, which no checksum of ours is of
         files[state] = json.dumps({"sha256": "0" * 64, "state": None}).encode()
     return files
+
+
+def damage_log(rng, content):
+    """Another record, of the shape of ours or of none, in lines whose checksums are right."""
+    part = json.loads(content)["part"]
+    try:
+        part = json.loads(records.damage(rng, [{"record.json": json.dumps(part).encode()}])["record.json"])
+        encoded = json.dumps(part, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return damaged(rng, content)
+    from bn_graph.saving.saved_run import sha256
+
+    return b'{"sha256": "%s", "part": %s}\n' % (sha256(encoded).encode(), encoded)
+
+
+def position(content):
+    """The position behind the only line of a record's file, as state.json has it."""
+    try:
+        return {"size": len(content), "sha256": json.loads(content)["sha256"]}
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return {"size": len(content)}
 
 
 def parse(folder):

@@ -73,9 +73,35 @@ def test_the_command_tests_a_checkpoint_without_training_it(tmp_path):
     process = run_tutorial(*options, "--restore", CHECKPOINT, "--record", tmp_path / "record.json")
     assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines()[-3:] == ["Initialized", "Finished training", "Test accuracy: 97.16%"]
-    (said,) = process.stderr.splitlines()
-    assert said == f"{CHECKPOINT}: beta1_power and 17 others start afresh: not in the checkpoint"
+    assert process.stderr.splitlines() == [
+        f"{CHECKPOINT}: beta1_power and 17 others start afresh: not in the checkpoint",
+        f"{CHECKPOINT}: the split is original: with another one, rows that it was trained on are among the test rows",
+    ]
     assert json.loads((tmp_path / "record.json").read_text())["restored"] == str(CHECKPOINT)
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (["--edition", "page"], ["gamma was trained and is not used here: --scale uses it"]),
+        (["--edition", "page", "--scale"], []),
+        (["--edition", "notebook", "--no-center"], ["beta was trained and is not used here: --center uses it"]),
+    ],
+)
+def test_the_command_warns_of_a_trained_parameter_that_it_does_not_use(capfd, options, warned):
+    process = in_process(capfd, "run_tutorial.py", *options, "--steps", "0", "--restore", CHECKPOINT)
+    assert process.returncode == 0, process.stderr
+    said = [line.removeprefix(f"{CHECKPOINT}: ") for line in process.stderr.splitlines()]
+    assert [line for line in said if "was trained and" in line] == warned
+    assert said[-1].startswith("the split is stratified: ")
+
+
+def test_a_gamma_that_no_training_has_moved_is_no_warning(original, tmp_path, capfd):
+    small = build_graph(recorded_config("page", hidden_size=16), original)
+    path = save(small, tmp_path / "page.ckpt", list(small.model_variables))
+    options = ["--hidden-size", "16", "--steps", "0", "--restore", path]
+    process = in_process(capfd, "run_tutorial.py", *options)
+    assert process.returncode == 0 and "was trained and" not in process.stderr
 
 
 def test_training_goes_on_from_a_checkpoint(capfd):

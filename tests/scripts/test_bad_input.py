@@ -129,6 +129,12 @@ $ --engine c
     argument --engine: invalid choice: 'c' (choose from …
 $ --center=yes
     argument --center/--no-center: ignored explicit argument 'yes'
+$ --no-batch-norm --decay 0.9
+    --decay has no effect with --no-batch-norm; leave one of them out
+$ --no-batch-norm --no-scale
+    --no-scale has no effect with --no-batch-norm; leave one of them out
+$ --no-batch-norm --updates in_place
+    --updates has no effect with --no-batch-norm; leave one of them out
 $ --decay 1.5
     decay must be a number from 0 to 1, found 1.5
 $ --decay nan
@@ -299,6 +305,8 @@ $ --checkpoint-every 5
     --checkpoint-every needs --checkpoint-dir
 $ --restore ''
     argument --restore: expected a name, found nothing
+$ --restore hidden16.ckpt --is-training placeholder --hidden-size 16 --no-batch-norm
+    hidden16.ckpt: has hidden_layer/moving_mean, so it needs batch norm; batch_norm is False
 $ --restore nowhere.ckpt --is-training placeholder
     nowhere.ckpt: not a checkpoint that can be read (No such file or directory)
 $ --restore cut.ckpt --is-training placeholder --hidden-size 16

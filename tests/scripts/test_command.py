@@ -55,7 +55,7 @@ def test_the_printed_numbers_are_those_of_the_record(recorded_run):
 def test_the_record_holds_every_setting_and_version_and_measure(recorded_run):
     name, _, record = recorded_run
     assert set(record) == {
-        "edition", "updates", "center", "scale", "decay", "is_training", "split", "data", "seed", "steps",
+        "edition", "batch_norm", "updates", "center", "scale", "decay", "is_training", "split", "data", "seed", "steps",
         "batch_size", "hidden_size", "initial_learning_rate", "keep_prob", "eval_every", "print_every", "versions",
         "train_loss", "train_accuracy", "valid_step", "valid_accuracy", "learning_rate", "test_accuracy", "seconds",
         "restored", "steps_per_second", "engine",
@@ -117,9 +117,10 @@ def test_help_answers_without_tensorflow_and_names_every_option(tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise ImportError('--help imported TensorFlow')")
     process = run_tutorial("--help", env={"PYTHONPATH": str(tmp_path)})
     assert (process.returncode, process.stderr) == (0, "")
-    for option in ("edition", "updates", "center", "no-center", "scale", "no-scale", "decay", "is-training", "data",
-                   "split", "seed", "steps", "batch-size", "hidden-size", "learning-rate", "keep-prob", "eval-every",
-                   "print-every", "engine", "record", "plot", "logdir", "restore",
+    for option in ("edition", "batch-norm", "no-batch-norm", "updates", "center", "no-center", "scale", "no-scale",
+                   "decay", "is-training", "data", "split", "seed", "steps", "batch-size", "hidden-size",
+                   "learning-rate", "keep-prob", "eval-every", "print-every",
+                   "engine", "record", "plot", "logdir", "restore",
                    "checkpoint-dir", "checkpoint-every", "force", "quiet"):  # fmt: skip
         assert f"--{option}" in process.stdout
 
@@ -171,10 +172,19 @@ def test_the_plot_shows_what_was_measured(recorded_run):
     loss, accuracy = record_figure(record).axes
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), record.train_loss)
     curves = {line.get_label(): line for line in accuracy.lines}
-    np.testing.assert_allclose(curves["training (batch)"].get_ydata(), 100 * np.array(record.train_accuracy))
+    np.testing.assert_allclose(curves["training batch"].get_ydata(), 100 * np.array(record.train_accuracy))
     np.testing.assert_array_equal(curves["validation"].get_xdata(), record.valid_step)
     np.testing.assert_allclose(curves["validation"].get_ydata(), 100 * np.array(record.valid_accuracy))
-    assert f"{record.test_accuracy:.2%}" in record_figure(record).get_suptitle()
+    assert f"{record.test_accuracy:.2%} of the test rows are right" in record_figure(record).get_suptitle()
+
+
+def test_the_curves_of_the_plot_have_colours_that_the_colour_blind_tell_apart(recorded_run):
+    from bn_graph.pictures import BLUE, GREEN, VERMILION
+    from bn_graph.saving.plot import record_figure
+
+    figure = record_figure(TrainingRecord.from_json(json.dumps(recorded_run[2])))
+    loss, accuracy = figure.axes
+    assert [line.get_color() for line in (*loss.lines, *accuracy.lines)] == [BLUE, BLUE, VERMILION, GREEN]
 
 
 def test_ctrl_c_sigterm_and_a_reader_that_went_away_end_it_without_a_traceback():

@@ -5,7 +5,8 @@ import re
 _EMA = re.compile(r"/(ExponentialMovingAverage|EMA)(_\d+)?$")
 MEAN_NAME = re.compile(r"(^|[/_])(moving_mean|running_mean|pop_mean|mean/EMA|movingmean|moving_avg)(_\d+)?$", re.I)
 VARIANCE_NAME = re.compile(
-    r"(^|[/_])(moving_variance|moving_var|running_var(iance)?|pop_var(iance)?|variance/EMA)(_\d+)?$", re.I
+    r"(^|[/_])(moving_variance|moving_var|moving_second_moment|running_var(iance)?|pop_var(iance)?|variance/EMA)(_\d+)?$",
+    re.I,
 )
 
 

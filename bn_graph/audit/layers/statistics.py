@@ -34,6 +34,7 @@ class Statistic(NamedTuple):
     kind: str
     node: int  # of a batch statistic its last op, else the variable or constant
     conditions: frozenset  # under which it is this one
+    second_moment: bool = False  # the variable holds the mean of the squares, and the variance is that - mean * mean
 
 
 def statistics_of(graph, output):
@@ -49,7 +50,21 @@ def statistics_of(graph, output):
                 statistics.append(Statistic("constant", node, conditions))
         elif reductions_behind(graph, source):
             statistics.append(Statistic("batch", node, conditions))
+        elif _second_moment(graph, node) is not None:
+            statistics.append(Statistic("moving", _second_moment(graph, node), conditions, second_moment=True))
     return statistics
+
+
+def _second_moment(graph, node):
+    """The variable of moving second moments where a node is that less the square of another variable, else None."""
+    if graph.ops[node] in ("Maximum", "Relu"):  # rounding may leave less than 0
+        node = graph.origin(graph.inputs[node][0])
+    if graph.ops[node] != "Sub":
+        return None
+    moment, mean = (graph.origin(output) for output in graph.inputs[node])
+    factors = {graph.variable_of(output) for output in graph.inputs[mean]}
+    is_square = graph.ops[mean] == "Square" or (graph.ops[mean] == "Mul" and len(factors) == 1)
+    return graph.variable.get(moment) if is_square and None not in factors else None
 
 
 def sources(graph, output, stops=()):
