@@ -9,6 +9,7 @@ from bn_graph.audit.graph.ops import ASSIGN_OPS
 
 _SAVE_OPS = {"SaveV2": 3, "Save": 2, "SaveSlices": 3}  # where the saved tensors begin among the inputs
 _RESTORE_OPS = {"RestoreV2", "Restore", "RestoreSlice"}
+_MOST_SAVERS = 16  # that are looked at one by one
 CHECKPOINT_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of every variable in a checkpoint that TensorFlow 2 wrote
 
 
@@ -59,26 +60,34 @@ def _restored_by_savers(graph, restores):
 
     restores: op to the variables that it restores.
     """
-    restored = {}  # the ops that restore all of a Saver, or all of a shard, to the variables
-    for members_may_be in (restores, restored):
-        for node, op in enumerate(graph.ops):
-            members = list(graph.waits_for(node)) if op == "NoOp" and not graph.inputs[node] else ()
-            if members and all(member in members_may_be for member in members):
-                restored[node] = set().union(*(members_may_be[member] for member in members))
-    members = {member for node in restored for member in graph.waits_for(node)}
-    return [variables for node, variables in restored.items() if node not in members], members
+    shards = _groups_of(graph, restores)
+    groups = {**shards, **_groups_of(graph, shards)}
+    inside = {member for members in groups.values() for member in members}
+    savers = [node for node in groups if node not in inside][:_MOST_SAVERS]
+    restored = [set().union(*(restores[n] for n in graph.ancestors([node]) if n in restores)) for node in savers]
+    return restored, inside
+
+
+def _groups_of(graph, ops):
+    """The groups that run some of `ops` and nothing else, to those that they run."""
+    groups = {}
+    for node, op in enumerate(graph.ops):
+        members = list(graph.waits_for(node)) if op == "NoOp" and not graph.inputs[node] else ()
+        if members and all(member in ops for member in members):
+            groups[node] = members
+    return groups
 
 
 def _assigned_from_outside(graph):
     """The variables that are assigned what is fed, or numbers that no initializer makes."""
-    assigned = set()
+    by_value = {}
     for node, op in enumerate(graph.ops):
         if op in ("Assign", "AssignVariableOp"):
-            value = graph.origin(graph.inputs[node][1])
-            if graph.ops[value] == "Placeholder" or (
-                graph.ops[value] == "Const" and _has_different_values(graph, value)
-            ):
-                assigned |= graph.variables_of(graph.inputs[node][0])
+            by_value.setdefault(graph.origin(graph.inputs[node][1]), []).append(graph.inputs[node][0])
+    assigned = set()
+    for value, targets in by_value.items():
+        if graph.ops[value] == "Placeholder" or (graph.ops[value] == "Const" and _has_different_values(graph, value)):
+            assigned.update(*map(graph.variables_of, targets))
     return assigned
 
 

@@ -10,10 +10,10 @@ from bn_graph.audit.graph.ops import (
     SELECT_OPS,
 )
 
-# What may follow a layer and be thrown away with it: activations, and what dropout and leaky units are made of.
+# What may follow a layer and be thrown away with it: activations, pooling, what dropout and leaky units are made of.
 _ACTIVATIONS = {
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Abs", "Neg"),
-    *("Mul", "Sub", "Maximum", "Minimum", "Floor"),
+    *("Mul", "Sub", "Maximum", "Minimum", "Floor", "MaxPool", "AvgPool", "Pad"),
     *(ADD_OPS | DIVIDE_OPS | MERGE_OPS | SELECT_OPS | SAME_VALUE_OPS),
 }
 # What these take beside the layer's result: constants, rates, random masks, and the phase.
@@ -36,7 +36,8 @@ def find_unused(graph, layers):
         thrown_away = {use: layer for use, layer in members if _is_thrown_away(graph, use.output, outputs)}
         if thrown_away:
             # The towers of one layer may all be fetched, whatever they share; and so may results that end here.
-            their_own = [use for use, layer in members if use in thrown_away or layer in thrown_away.values()]
+            their_layers = set(thrown_away.values())
+            their_own = [use for use, layer in members if layer in their_layers]
             own = {x}.union(*(use.reductions | _between(graph, use, x) for use in their_own))
             if _is_taken(graph, x, own):
                 unused.update(thrown_away)
@@ -74,22 +75,26 @@ def _is_thrown_away(graph, output, siblings):
     """
     reached, order = {output}, [output]
     for node in order:  # grows
+        if len(graph.consumers[node]) > _MOST_NODES:
+            return False
         for user in _consumers(graph, node):
             if graph.ops[user] not in _ACTIVATIONS or len(order) > _MOST_NODES:
                 return False
             if user not in reached:
                 reached.add(user)
                 order.append(user)
-    reached |= siblings
-    return all(_is_alone(graph, node, reached) for node in order[1:])
+    return all(_is_alone(graph, node, (reached, siblings)) for node in order[1:])
 
 
-def _is_alone(graph, node, reached):
-    """Whether all that an op takes comes out of the layer, or is a constant, a rate or a random mask."""
-    stack, seen = [source.node for source in graph.inputs[node] if source.node not in reached], set()
+def _is_alone(graph, node, of_layer):
+    """Whether all that an op takes comes out of the layer, or is a constant, a rate or a random mask.
+
+    of_layer: sets of the nodes that come out of it.
+    """
+    stack, seen = [source.node for source in graph.inputs[node][:_MOST_NODES]], set()
     while stack:
         source = stack.pop()
-        if source in seen or source in reached or graph.ops[source] in ("Const", "Shape"):
+        if source in seen or graph.ops[source] in ("Const", "Shape") or any(source in nodes for nodes in of_layer):
             continue
         seen.add(source)
         if graph.ops[source] not in _ACTIVATIONS | _RATES or len(seen) > 30:

@@ -66,6 +66,14 @@ def new_graph():
     return graph_def, build
 
 
+NAMES = ("bn/gamma", "bn/beta", "bn/moving_mean", "bn/moving_variance")
+
+
+def trained(build, loss, name="step"):
+    """An optimizer that takes `loss` for its gradient, and moves gamma by it."""
+    build.node(name, "ApplyGradientDescent", "bn/gamma", "epsilon", loss)
+
+
 def add_function(graph_def, name, num_inputs, outputs, num_nodes=1, controls=0, name_length=1):
     """A function of Identity nodes; `outputs` are the names of the nodes that it returns."""
     function = graph_def.library.function.add()
@@ -286,6 +294,61 @@ def savers_of_one_list_of_names(n):
     return graph_def
 
 
+def savers_of_one_shard(n):
+    """n ops that restore, which are one shard, and n Savers of that shard, beside a layer that is trained frozen."""
+    graph_def, build = new_graph()
+    build.constant("prefix", ["model"])
+    build.node("norm", "FusedBatchNorm", "x", *NAMES, is_training=False)
+    for number in range(n):
+        build.variable(f"v{number}")
+        build.node(f"read{number}", "RestoreV2", "prefix", "prefix", "prefix")
+        build.node(f"restore{number}", "Assign", f"v{number}", f"read{number}")
+    build.node("shard", "NoOp", *(f"^restore{number}" for number in range(n)))
+    for number in range(n):
+        build.node(f"saver{number}", "NoOp", "^shard")
+    trained(build, "norm")
+    return graph_def
+
+
+def assignments_of_one_constant(n):
+    """n variables that begin with one constant of 100 n values, beside a layer that is trained frozen."""
+    graph_def, build = new_graph()
+    build.constant("values", np.arange(100 * n, dtype=np.float32))
+    build.node("norm", "FusedBatchNorm", "x", *NAMES, is_training=False)
+    for number in range(n):
+        build.variable(f"v{number}")
+        build.node(f"v{number}/Assign", "Assign", f"v{number}", "values")
+    trained(build, "norm")
+    return graph_def
+
+
+def results_thrown_away(n):
+    """n layers on one input, whose results a Merge takes, and n gradients of that."""
+    graph_def, build = new_graph()
+    for number in range(n):
+        build.node(f"norm{number}", "FusedBatchNorm", "x", *NAMES, is_training=False)
+    build.node("result", "Merge", *(f"norm{number}" for number in range(n)))
+    for number in range(n):
+        build.node(f"gradients/result{number}", "Identity", "result")
+    trained(build, "x")
+    return graph_def
+
+
+def layers_behind_one_concatenation(n):
+    """n layers that train on the concatenation of n parts."""
+    graph_def, build = new_graph()
+    build.node("parts", "ConcatV2", *["x"] * n, "axes")
+    for number in range(n):
+        scope = f"layer{number}"
+        for part in ("gamma", "beta"):
+            build.variable(f"{scope}/{part}")
+        build.node(
+            f"{scope}/norm", "FusedBatchNorm", "parts", f"{scope}/gamma", f"{scope}/beta", *NAMES[2:], is_training=True
+        )
+        trained(build, f"{scope}/norm", f"step{number}")
+    return graph_def
+
+
 def layers_for_inference(n):
     """n layers that normalise by their batch, where nothing trains."""
     graph_def, build = new_graph()
@@ -328,6 +391,10 @@ FAMILIES = {
         predicates_on_one_set_of_variables,
         idle_updates_in_a_chain,
         savers_of_one_list_of_names,
+        savers_of_one_shard,
+        assignments_of_one_constant,
+        results_thrown_away,
+        layers_behind_one_concatenation,
         layers_for_inference,
         constant_predicates,
     )

@@ -7,11 +7,24 @@ op runs once, and when the evaluation runs.
 import pytest
 
 from bn_graph.audit import audit_graph
-from tests.audit.cases import no_layers, other_spellings, update_ops, variables, wrong_statistics
+from bn_graph.tf1 import tf
+from tests.audit.cases import (
+    accumulation,
+    averages,
+    copies,
+    loops,
+    no_layers,
+    other_spellings,
+    phases,
+    thrown_away,
+    update_ops,
+    variables,
+    wrong_statistics,
+)
 from tests.audit.cases.case import BOTH
 from tests.audit.cases.update_ops import by_hand
-from tests.audit.findings import IN_EVALUATION, NEVER_RUN, NO_UPDATES, audit, kinds
-from tests.audit.networks import network, step_of
+from tests.audit.findings import IN_EVALUATION, IN_LOOP, NEVER_RUN, NO_UPDATES, audit, kinds
+from tests.audit.networks import depends_on_batch, network, step_of
 
 ALL = [
     *update_ops.CASES,
@@ -19,6 +32,12 @@ ALL = [
     *variables.CASES,
     *no_layers.CASES,
     *other_spellings.CASES,
+    *copies.CASES,
+    *accumulation.CASES,
+    *thrown_away.CASES,
+    *phases.CASES,
+    *loops.CASES,
+    *averages.CASES,
 ]
 assert len({case.name for case in ALL}) == len(ALL)
 
@@ -33,6 +52,8 @@ def test_a_rule_and_its_near_identical_opposite(case):
     report = audit(built)
     found = kinds(report)
     assert case.expected <= found <= case.expected | set(case.optional), str(report)
+    if case.doubts is not None:
+        assert {one.rule for one in report.undecided} == case.doubts, str(report)
     if case.layer is not None:
         accepted = (case.layer,) if isinstance(case.layer, str) else case.layer
         for finding in report.findings:
@@ -72,6 +93,23 @@ def test_what_the_cases_expect_is_what_a_session_does(case):
         else:
             assert not still
     assert evaluation_moves == (IN_EVALUATION in case.expected)
+
+
+@pytest.mark.parametrize("case", marked(case for case in ALL if case.on_batch is not None), ids=str)
+def test_a_prediction_depends_on_its_batch_where_the_cases_say_so(case):
+    assert depends_on_batch(case.built) == case.on_batch
+
+
+@pytest.mark.parametrize("case", marked(loops.CASES), ids=str)
+def test_a_session_refuses_to_run_what_waits_for_an_op_inside_of_a_loop(case):
+    built = case.built
+    with tf.Session(graph=built.graph) as session:
+        session.run(built.init)
+        if IN_LOOP in case.expected:
+            with pytest.raises(tf.errors.InvalidArgumentError, match="frame"):
+                session.run(built.train, built.feed)
+        else:
+            session.run(built.train, built.feed)
 
 
 def test_gradients_that_no_optimizer_applies_are_judged_rightly_or_undecided():

@@ -216,7 +216,7 @@ def is_read(graph, variable, apart_from=()):
                 continue
             if op in ASSIGN_OPS and graph.inputs[user][1].node != node:
                 continue
-            if is_optimizer_op(op) or op in ("DestroyResourceOp", "Shape", "VariableShape"):
+            if is_optimizer_op(op) or op in ("DestroyResourceOp", "Shape", "VariableShape", "ZerosLike", "OnesLike"):
                 continue
             if op not in SAME_VALUE_OPS:
                 return True

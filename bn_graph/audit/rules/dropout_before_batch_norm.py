@@ -57,7 +57,7 @@ def _dropout_before(graph, output):
             if op == "Mul":  # dropout that is scaled afterwards
                 stack += [source.node for source, other in (inputs, inputs[::-1]) if graph.scalar(other) is not None]
             elif op in _LINEAR_OPS:
-                stack += [source.node for source in (inputs if op in _ALL_INPUTS else inputs[:1])]
+                stack += [source.node for source in inputs[: _MOST_NODES if op in _ALL_INPUTS else 1]]
     return None
 
 

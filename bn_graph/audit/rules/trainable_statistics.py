@@ -16,6 +16,7 @@ import json
 
 from bn_graph.audit.evidence import Problem
 from bn_graph.audit.graph.ops import is_optimizer_op
+from bn_graph.audit.keras import keras_trains
 from bn_graph.audit.training_step import targets
 
 NAME = "trainable-statistics"
@@ -27,20 +28,37 @@ def check(layer, audit):
     if not audit.trains:
         return
     optimized = audit.fact(_optimized)
-    wrong = [v for v in layer.statistics if v in audit.trainable or v in optimized]
-    if not wrong:
-        return
-    if optimized.intersection(wrong):
+    trained = [v for v in layer.statistics if v in optimized]
+    collected = [v for v in layer.statistics if v in audit.trainable]
+    if trained and _gets_no_gradient(layer, audit):
+        message = (
+            "The optimizer has the moving statistics among its variables. Where is_training says so, no gradient "
+            "reaches them; a step that does not feed it trains them."
+        )
+        yield Problem(trained, message, _fix(trained, audit), "warning")
+    elif trained:
         message = "The moving statistics are trained: the optimizer moves them along a gradient."
-    else:
+        yield Problem(trained, message, _fix(trained, audit))
+    elif collected and not audit.fact(keras_trains):  # whose optimizers ask the model, and not the collection
         message = (
             "The moving statistics are in TRAINABLE_VARIABLES: an optimizer, weight decay, or whatever else "
             "takes these variables changes them."
         )
+        yield Problem(collected, message, _fix(collected, audit))
+
+
+def _fix(wrong, audit):
+    """Each statistic that is listed as trainable is made so no more; else the optimizer's own list leaves it out."""
     listed = sorted(audit.trainable.intersection(wrong))
     names = [json.dumps(audit.graph.names[v].rpartition("/")[2]) for v in listed]
-    fix = "\n".join(f"tf.get_variable({name}, ..., trainable=False)" for name in dict.fromkeys(names))
-    yield Problem(wrong, message, fix or _FIX_LIST)
+    return "\n".join(f"tf.get_variable({name}, ..., trainable=False)" for name in dict.fromkeys(names)) or _FIX_LIST
+
+
+def _gets_no_gradient(layer, audit):
+    """Whether the training towers normalise by the moving statistics only where a condition says so."""
+    opposites = {(node, not value) for node, value in audit.selectors(layer)}
+    moving = [conditions for _, kind, conditions in audit.usages(layer, "training") if kind == "moving"]
+    return bool(moving) and all(conditions & opposites for conditions in moving)
 
 
 def _optimized(audit):

@@ -18,8 +18,8 @@ import re
 
 from bn_graph.audit.evidence import Doubt, Problem, has_gradients
 from bn_graph.audit.graph.flat_graph import printable
-from bn_graph.audit.graph.ops import ASSIGN_OPS, MERGE_OPS, SAME_VALUE_OPS
 from bn_graph.audit.instructions import train_on_batch, update_where_it_trains, use_moving_statistics
+from bn_graph.audit.keras import keras_trains
 from bn_graph.audit.layers.batches import batch_of
 from bn_graph.audit.layers.grouping import is_in_loop, is_read
 from bn_graph.audit.savers import come_from_checkpoint
@@ -28,8 +28,6 @@ NAME = "wrong-statistics"
 SEVERITY = "error"
 TRAINING_NAME = re.compile(r"(^|/)(is_?train(ing)?|train(ing)?|phase_train|train_phase|training_phase)(_\d+)?$", re.I)
 _FIX_SERVING = "logits = network(x, is_training=False)  # the graph that is exported"
-_FIX_KERAS_PHASE = "session.run(train_op, {..., tf.keras.backend.learning_phase(): True})  # in each training step"
-_KERAS_FUNCTION = re.compile(r"^training(_\d+)?/(.*/)?group_deps(_\d+)?$")
 _FIX_DEFAULT = "is_training = tf.placeholder(tf.bool, [])  # without a default, TensorFlow says when it was not fed"
 
 
@@ -137,18 +135,7 @@ def _is_fed_by_user(layer, audit):
 
     Where nobody runs the layer's updates, that comes first.
     """
-    return not audit.fact(_keras_trains) and any(update.node in audit.step.run for update in layer.updates)
-
-
-def _keras_trains(audit):
-    """Whether Keras' fit runs the optimizers: its `K.function` groups them, and waits for the loss, too."""
-    graph, no_loss = audit.graph, {"NoOp", *ASSIGN_OPS, *MERGE_OPS, *SAME_VALUE_OPS}
-    return any(
-        graph.ops[node] == "NoOp"
-        and _KERAS_FUNCTION.search(graph.names[node])
-        and any(graph.ops[n] not in no_loss and n in audit.step.after_trained for n in graph.waits_for(node))
-        for node in graph.descendants(audit.step.optimizer_ops)
-    )
+    return not audit.fact(keras_trains) and any(update.node in audit.step.run for update in layer.updates)
 
 
 def _check_variable(layer, audit):

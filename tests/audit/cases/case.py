@@ -14,6 +14,8 @@ class Case:
     layer: Any = "bn"  # of all findings that are expected; a tuple: one of these; None: whatever it is called
     still: Any = None  # layers whose statistics a training step leaves as they are, proved in a session; None: by rule
     session: bool = True  # whether it can be run
+    doubts: Any = None  # the rules that are undecided; None: whichever they are
+    on_batch: Any = None  # whether one row of the evaluation depends on the others; None: nobody looks
     marks: tuple = ()  # pytest's
 
     def __str__(self):
