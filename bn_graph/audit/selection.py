@@ -1,12 +1,11 @@
 """What a command is asked for: which paths, which rules, in which format. TensorFlow is not needed for that."""
 
 from difflib import get_close_matches
-from pathlib import Path
 
 from bn_graph.audit.output import github, json_object, sarif, text
 from bn_graph.audit.rules import RULES
 from bn_graph.errors import InputError
-from bn_graph.files import check_exists
+from bn_graph.formats.graph_paths import find_graph
 
 FORMATS = {"text": text, "json": json_object, "sarif": sarif, "github": github}
 
@@ -29,11 +28,8 @@ def selected_rules(select: list[str] | None, ignore: list[str]) -> set[str]:
 
 
 def check_path(path: str) -> str:
-    """The path. Raises `InputError` where there is nothing that could be audited."""
-    if Path(path).suffix in (".meta", ".pb", ".pbtxt"):
-        check_exists(path)
-    else:
-        check_exists(path, ("", ".index"), "there is no such file")
+    """The path. Raises `InputError`, with what there is instead, where there is nothing that could be audited."""
+    find_graph(path)
     return path
 
 

@@ -402,13 +402,15 @@ $
 $ ''
     argument path: expected a name, found nothing
 $ nowhere.meta
-    nowhere.meta: No such file or directory
+    nowhere.meta: there is no such file; there is alone.ckpt, cut.ckpt, cut.meta, …
 $ nowhere.ckpt
-    nowhere.ckpt: there is no such file
+    nowhere.ckpt: there is no such file; there is …
 $ nowhere
-    nowhere: there is no such file
+    nowhere: there is no such file; there is …
+$ nowhere/model.meta
+    nowhere/model.meta: there is no such file
 $ theirs
-    theirs: expected a SavedModel, found a folder without saved_model.pb; name a file in it
+    theirs: expected a SavedModel, a checkpoint, a graph or event files in this folder, found none
 $ text.meta
     text.meta: expected a MetaGraphDef with nodes in it, found something else or damaged bytes
 $ text.pb
@@ -424,15 +426,15 @@ $ pipe.meta
 $ zeros.pb
     zeros.pb: expected a file, found a pipe or a device
 $ loop.json
-    loop.json: there is no such file
+    loop.json: not a checkpoint that can be read (Too many levels of symbolic links)
 $ folder.meta
-    folder.meta: expected a SavedModel, found a folder without saved_model.pb; name a file in it
+    folder.meta: expected a SavedModel, a checkpoint, a graph or event files in this folder, found none
 $ twice.pb
     twice.pb: the graph has two nodes named a
 $ LONG.meta
     LONG.meta: File name too long
 $ 'two\nlines.meta'
-    two\nlines.meta: No such file or directory
+    two\nlines.meta: there is no such file; there is …
 $ nameless.pb
     nameless.pb: expected a GraphDef or a MetaGraphDef or a SavedModel with nodes in it, found something else or damaged bytes
 $ bad_saved
@@ -478,7 +480,7 @@ $ page.meta --select ','
 $ page.meta --explain updates-never-ran
     expected a rule, one of no-updates, …; found 'updates-never-ran'
 $ page.meta surplus
-    surplus: there is no such file
+    surplus: there is no such file; there is …
 $ page.meta ''
     argument path: expected a name, found nothing
 $ page.meta page.meta --num-steps 0
