@@ -78,8 +78,8 @@ class MovingStatisticsSession(SessionInterface):
 
         session = MovingStatisticsSession(session)
 
-    Everything but `run` is the session's own. What `make_callable` returns, and runs of the session itself, are not
-    seen.
+    In `with session:` it is the default session, which `train_op.run()` uses. Everything but `run` is the session's
+    own. What `make_callable` returns, and runs of the session itself, are not seen.
 
     Args:
         session: a `tf.Session`, whose graph is complete.
@@ -97,11 +97,16 @@ class MovingStatisticsSession(SessionInterface):
     def __getattr__(self, name):
         return getattr(self._session, name)
 
+    as_default = tf.Session.as_default
+
     def __enter__(self):
         self._session.__enter__()
+        self._default = self.as_default()
+        self._default.__enter__()
         return self
 
     def __exit__(self, *error):
+        self._default.__exit__(*error)
         return self._session.__exit__(*error)
 
     @property

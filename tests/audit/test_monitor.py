@@ -402,7 +402,7 @@ def test_it_is_a_session_like_any_other(tmp_path):
         saver = tf.train.Saver()
         with MovingStatisticsSession(tf.Session(graph=built.graph)) as session:
             built.init.run()
-            assert session.graph is built.graph and tf.get_default_session().graph is built.graph
+            assert session.graph is built.graph and tf.get_default_session() is session
             built.train.run(built.feed, session)
             loss = session.run("loss:0", built.feed)
             assert loss == built.graph.get_tensor_by_name("loss:0").eval(built.feed, session)
@@ -410,6 +410,21 @@ def test_it_is_a_session_like_any_other(tmp_path):
             handle = session.partial_run_setup(["loss:0"], list(built.feed))
             assert session.partial_run(handle, "loss:0", built.feed) == loss
             assert session.list_devices() and session.sess_str == b""
+    assert tf.get_default_session() is None
+    with pytest.raises(RuntimeError, match="closed"):
+        session.run("loss:0", built.feed)
+
+
+@pytest.mark.parametrize("enter", [lambda session: session, lambda session: session.as_default()])
+def test_steps_of_the_default_session_are_seen(enter):
+    built, ops = fetched()
+    with session_of(built.graph) as session:
+        watched = MovingStatisticsSession(session)
+        initialize(watched, built)
+        with pytest.raises(MovingStatisticsError), enter(watched):
+            for _ in range(STEPS):
+                ops["train"].run(built.feed)
+
 
 
 def test_they_are_public():
