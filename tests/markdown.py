@@ -110,7 +110,7 @@ def _is_whole(command):
 
 def words(command):
     """The simple commands of a command, each as a list of words: `a && b` is two."""
-    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer = shlex.shlex(command.replace("\\\n", ""), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     simple = [[]]
     for word in lexer:

@@ -186,7 +186,7 @@ def is_a_file(terminal, words):
 
 # What a command begins with, and how it is checked. The first line that fits counts.
 COMMANDS = (
-    (r"git clone |cd |python3 -m (venv|virtualenv) |\. venv/bin/activate|for \w+ in |tar -cJf ", is_shell),
+    (r"git clone |cd |python3 -m (venv|virtualenv) |\. venv/bin/activate|for \w+ in |XZ_OPT=-9e tar -cJf ", is_shell),
     (r"(\S*/)?(python3 -m )?pip install ", installs),
     (r"export TF_CONFIG=", is_a_cluster),
     (r"python scripts/run_tutorial.py --(sync|data SOURCE)", parses),

@@ -11,7 +11,7 @@ import pytest
 from bn_graph import audit_graph
 from tests.audit.growing_graphs import FAMILIES
 
-FEW, MANY = 150, 600
+FEW, MANY = 100, 400
 
 
 def lines_run(graph_def):

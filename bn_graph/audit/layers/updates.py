@@ -204,6 +204,8 @@ def made_of(graph, value):
         elif op in SELECT_OPS:
             choosing.add(predicate(graph, inputs[0], True)[0])
             stack += inputs[1:]
+        elif op == "LogicalNot":  # as a number
+            choosing.add(predicate(graph, output, True)[0])
         elif op in ARITHMETIC_OPS or op in ASSIGN_OPS or op in REDUCE_OPS:
             stack += inputs
     nodes = {output.node for output in seen}
