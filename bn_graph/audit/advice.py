@@ -4,6 +4,7 @@ They use the names `tf`, `optimizer` and `loss`, and those that a comment explai
 """
 
 import json
+import shlex
 
 from bn_graph.audit.evidence import UPDATE_OPS, only_evaluates, placeholders_beside_loss
 from bn_graph.audit.graph.flat_graph import Output, printable
@@ -11,7 +12,9 @@ from bn_graph.audit.graph.frames import find_frames
 from bn_graph.audit.graph.ops import LOOP_OPS, SAME_VALUE_OPS
 from bn_graph.audit.layers.normalizations import parameters_of
 from bn_graph.audit.libraries import KERAS, LAYERS, TENSORPACK, is_keras, is_trained_by_keras, library_of
+from bn_graph.audit.savers import is_before_training
 from bn_graph.audit.training_step import targets
+from bn_graph.errors import one_line
 
 COLLECTED = """\
 with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
@@ -33,6 +36,27 @@ layer.trainable = True  # before model.compile, which runs the updates of traina
 
 
 # How the updates are run.
+
+
+def recalibrate_or_train(audit, layer):
+    """How a checkpoint gets the statistics of its weights without training; as the second way, `run_updates`.
+
+    layer: as in `run_updates`.
+    """
+    train = run_updates(audit, layer)
+    if audit.checkpoint is None or audit.fact(is_before_training):
+        return train
+    graph, without = " --graph train.meta", "; the tutorial's own network needs neither --graph nor --data"
+    if audit.has_graph:
+        without = ""
+    if layer is not None and any(kind == "batch" for _, kind, _ in audit.usages(layer)):
+        graph = ""
+    checkpoint = shlex.quote(one_line(audit.subject))
+    return (
+        f"# python scripts/recalibrate.py {checkpoint} recalibrated.ckpt{graph} --data rows.npz\n"
+        f"# estimates the statistics anew, without training{without}\n"
+        f"# or, to train again:\n{train}"
+    )
 
 
 def run_updates(audit, layer=None):

@@ -425,7 +425,6 @@ def test_steps_of_the_default_session_are_seen(enter):
             ops["train"].run(built.feed)
 
 
-
 def test_they_are_public():
     assert bn_graph.MovingStatisticsHook is MovingStatisticsHook
     assert bn_graph.MovingStatisticsSession is MovingStatisticsSession
