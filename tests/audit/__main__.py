@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bn_graph.cli import Parser, run
+from bn_graph.tf1 import tf
 from tests.audit.advice.recorded import follow_fixes, is_about_updates
 from tests.audit.sessions import CannotRun
 from tests.audit.watching import watch_recording
@@ -22,6 +23,7 @@ parser = Parser(__doc__)
 
 
 def command(arguments):
+    tf.logging.set_verbosity(tf.logging.ERROR)
     counts, wrong = collections.Counter(), {}
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(REFERENCE / "audit.tar.xz") as archive:
