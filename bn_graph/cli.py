@@ -96,6 +96,8 @@ def run(parser, command):
     others, with 128 and the signal's number, after what was begun is tidied up.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # since the script's first line
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_streams()
     try:
         try:
@@ -171,6 +173,9 @@ def import_tensorflow():
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
+    listening = signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    if listening:  # an interrupt ends the import, in which libraries may turn an exception into another one
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as printed:
         os.dup2(printed.fileno(), 2)
@@ -184,6 +189,8 @@ def import_tensorflow():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+            if listening:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
     tf.logging.set_verbosity(tf.logging.ERROR)
 
 

@@ -106,14 +106,24 @@ def temporary_beside(place: Path):
     """
     for left in place.parent.glob(f"{_TEMPORARY}*"):
         _remove_if_left(left)
-    folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=_TEMPORARY))
-    handle = os.open(folder, os.O_RDONLY)
+    folder, handle = _locked_folder(place.parent)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # the kernel takes it away from a process that is gone
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
+
+
+def _locked_folder(place):
+    """A new temporary folder in `place`, and a handle of it whose lock the kernel takes from whoever is gone."""
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=place, prefix=_TEMPORARY))
+        handle = os.open(folder, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # a filesystem without locks, where nobody else gets one either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder, handle
+        os.close(handle)  # somebody has taken it for one that was left, before it was locked
 
 
 def _remove_if_left(folder):

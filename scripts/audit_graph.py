@@ -5,6 +5,11 @@ python scripts/audit_graph.py model.ckpt-1000.meta --num-steps 1000
 python scripts/audit_graph.py --explain updates-never-run
 """
 
+import signal
+
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of what is being imported
+
 import functools
 import sys
 

@@ -5,6 +5,11 @@ python scripts/compare_with_notebook.py
 python scripts/compare_with_notebook.py --edition page --seeds 3 --out somewhere
 """
 
+import signal
+
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of what is being imported
+
 import sys
 from pathlib import Path
 

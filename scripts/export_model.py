@@ -4,6 +4,11 @@
 python scripts/export_model.py notebook.ckpt exported
 """
 
+import signal
+
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of what is being imported
+
 from bn_graph.cli import FORCE, Parser, import_tensorflow, run
 from bn_graph.files import check_checkpoint_exists
 

@@ -5,6 +5,11 @@ python scripts/recalibrate.py run/step-1000/variables rescued.ckpt    # a checkp
 python scripts/recalibrate.py model.ckpt-500 rescued.ckpt --data images.npz --feed keep_prob=1.0
 """
 
+import signal
+
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of what is being imported
+
 import json
 
 from bn_graph.cli import Parser, import_tensorflow, run

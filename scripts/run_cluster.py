@@ -5,6 +5,11 @@ python scripts/run_cluster.py --workers 2 --ps 1
 python scripts/run_cluster.py --workers 2 --ps 1 --sync --steps 200 --seed 1
 """
 
+import signal
+
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of what is being imported
+
 import contextlib
 import json
 import os

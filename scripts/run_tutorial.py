@@ -7,6 +7,11 @@ python scripts/run_tutorial.py --edition page --updates collected    # the page 
 python scripts/run_tutorial.py --checkpoint-dir DIR    # the same again goes on where it was killed
 """
 
+import signal
+
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of what is being imported
+
 import contextlib
 import dataclasses
 import os

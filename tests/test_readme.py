@@ -198,7 +198,7 @@ COMMANDS = (
     (r"python scripts/(compare_with_notebook.py|run_cluster.py|benchmark)", parses),
     (r"(audit_graph|run_tutorial|run_cluster|compare_with_notebook|export_model|recalibrate)\.py ", is_installed),
     (r"python -m bn_graph.comparison.page ", draws),
-    (r"python -m tests.(fuzzing|kill_and_resume)", parses),
+    (r"python -m tests.(fuzzing|kill_and_resume|audit$)", parses),
     (r"(python -m )?pytest", pytest_runs),
     (r"\S*python -m tests.(recording\.|audit.advice)", python2_runs),
     (r"ruff (check|format) \.|jupyter lab |\.ci/run", is_a_file),

@@ -90,7 +90,6 @@ def run_these(audit, updates, alone=False):
 
     alone: whether no other updates are to run with them.
     """
-    updates = _with_sources(audit, updates)
     runners = {audit.fact(_runners).get(update) for update in updates} - {None}
     if not runners:
         return OF_KERAS if is_keras(audit) else COLLECTED_SOMEWHERE
@@ -106,15 +105,6 @@ def run_these(audit, updates, alone=False):
     if libraries == {TENSORPACK}:
         lines.append('# or, in tensorpack, BatchNorm(..., ema_update="default"), and the callback RunUpdateOps()')
     return "\n".join([*lines, _NAMED])
-
-
-def _with_sources(audit, updates):
-    """The updates, and those of the variables that they average."""
-    every = dict.fromkeys(updates)
-    for update in updates:
-        sources = [source for variable in update.through for source in audit.updates.get(variable, ())]
-        every.update((source, None) for source in sources if not set(source.uses).isdisjoint(update.uses))
-    return list(every)
 
 
 def run_inside(audit, layer):
@@ -134,7 +124,14 @@ def run_inside(audit, layer):
 def _own_updates(audit, layer):
     """The updates that follow the batches that the layer is trained on, or whose batch is not known."""
     trained = {use for use in layer.uses if audit.step.roles[use] == "training"}
-    return [update for update in layer.updates if not update.uses or not trained.isdisjoint(update.uses)]
+    updates = _all_updates(audit, layer)
+    return [update for update in updates if not update.uses or not trained.isdisjoint(update.uses)]
+
+
+def _all_updates(audit, layer):
+    """The updates of a layer, and those of the variables that its moving statistics average."""
+    through = dict.fromkeys(variable for update in layer.updates for variable in update.through)
+    return dict.fromkeys([*layer.updates, *(u for variable in through for u in audit.updates.get(variable, ()))])
 
 
 def _train_op_of(audit, layer):
@@ -212,7 +209,7 @@ def _is_collection_harmful(audit):
 
 
 def _libraries(audit):
-    return {update: library_of(audit, layer) for layer in audit.layers for update in layer.updates}
+    return {update: library_of(audit, layer) for layer in audit.layers for update in _all_updates(audit, layer)}
 
 
 def _updates_in_collection(audit):

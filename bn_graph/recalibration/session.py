@@ -57,7 +57,7 @@ def _unfed(graph_def, tensors, fed):
 
 
 def _needed(graph_def, tensors, fed=()):
-    """The nodes that have to run for `tensors`, in the order of the graph, without what only those that are fed need."""
+    """The nodes that run for `tensors`, in the order of the graph, without what only those that are fed need."""
     nodes = {node.name: node for node in graph_def.node}
     stack, seen = [node_name(name) for name in tensors], {node_name(name) for name in fed}
     cut = set(seen)

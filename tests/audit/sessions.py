@@ -47,8 +47,8 @@ def imported(path, entry):
     with tf.Graph().as_default() as graph:
         try:
             tf.train.import_meta_graph(meta_graph)
-        except (ValueError, KeyError) as error:
-            raise CannotRun(str(error)) from None
+        except (ValueError, KeyError) as error:  # KeyError: a collection names an op of a function
+            raise CannotRun(f"it cannot be imported: {error}") from None
         if not all(hasattr(variable, "initializer") for variable in tf.global_variables() + tf.local_variables()):
             raise CannotRun("its variables are known by name alone")
         if any("Queue" in op.type for op in graph.get_operations()):
@@ -119,6 +119,17 @@ def loss_of(graph):
     return tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in losses.values()])
 
 
+def names_behind(tensor):
+    """The names of all ops that run where a tensor is fetched."""
+    stack, names = [tensor.op], set()
+    while stack:
+        op = stack.pop()
+        if op.name not in names:
+            names.add(op.name)
+            stack += [source.op for source in op.inputs] + list(op.control_inputs)
+    return names
+
+
 def _is_there(graph, name):
     try:
         graph.get_operation_by_name(name)
@@ -130,30 +141,31 @@ def _is_there(graph, name):
 def initialize(session, built):
     """Twice, if need be: old releases let an initial value read a variable that may not have been initialized yet."""
     try:
-        session.run(built.init, built.feed)
+        run(session, built.init, built.feed)
     except tf.errors.FailedPreconditionError:
-        session.run(built.init, built.feed)
+        run(session, built.init, built.feed)
     for switch in getattr(built, "switches", ()):
         session.run(switch.initializer, {switch.initializer.inputs[1]: True})
 
 
 def run(session, fetches, feed):
-    return session.run(fetches, feed, options=tf.RunOptions(timeout_in_ms=TIMEOUT))
+    """Runs the fetches. Raises `CannotRun` where they read a checkpoint or a function that is not there."""
+    try:
+        return session.run(fetches, feed, options=tf.RunOptions(timeout_in_ms=TIMEOUT))
+    except tf.errors.NotFoundError:
+        raise CannotRun("it reads what is not there") from None
 
 
-def moving_statistics(layers=None):
-    """The moving statistics in the default graph, by name; those of some layers only."""
-    statistics = {v.op.name: v for v in tf.global_variables() if STATISTIC.search(v.op.name)}
-    if layers is None:
-        return statistics
-    return {name: v for name, v in statistics.items() if any(name.startswith(f"{layer}/") for layer in layers)}
+def moving_statistics():
+    """The moving statistics in the default graph, by name."""
+    return {v.op.name: v for v in tf.global_variables() if STATISTIC.search(v.op.name)}
 
 
 def statistics_of(report, layers):
-    """The moving statistics of some layers of a report, of those in the default graph, by name."""
-    described = [layer["variables"] for layer in report.layers if layer["name"] in layers]
-    names = {variables[f"moving_{part}"] for variables in described for part in ("mean", "variance")}
-    return {v.op.name: v for v in tf.global_variables() if v.op.name in names}
+    """The moving statistics of some layers of an `AuditReport`, named by `layers`, in the default graph, by name."""
+    variables = {layer["name"]: layer["variables"] for layer in report.layers}
+    own = {variables[layer][f"moving_{part}"] for layer in layers for part in ("mean", "variance")}
+    return {v.op.name: v for v in tf.global_variables() + tf.local_variables() if v.op.name in own}
 
 
 def values(session, variables):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
+from tests.audit.growing_graphs import FAMILIES
 from tests.fuzzing.damage import damaged, varint
 from tests.fuzzing.harness import files_of
 from tests.fuzzing.mutations import mutate
@@ -54,9 +55,21 @@ def seeds():
     return seeds
 
 
+def growing(rng):
+    """A graph in which two parts grow together, of any size up to one that a careless audit would not end for."""
+    from bn_graph.tf1 import tf
+
+    meta = tf.MetaGraphDef(graph_def=rng.choice(sorted(FAMILIES.items()))[1](rng.randint(2, 400)))
+    for _ in range(rng.choice([0, 0, 1, 5])):
+        mutate(meta, rng)
+    return {"graph.meta": meta.SerializeToString()}
+
+
 def damage(rng, seeds):
     from bn_graph.tf1 import tf
 
+    if rng.random() < 0.03:
+        return growing(rng)
     files = dict(seeds[0] if rng.random() < 0.04 else rng.choice(seeds[1:]))  # text takes ten times as long
     name = rng.choice(sorted(files))
     kind, way = Path(name).suffix, rng.randrange(10)

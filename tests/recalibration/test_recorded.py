@@ -1,11 +1,10 @@
-"""Graphs that TensorFlow 0.12.1, 1.4.1 and 1.15.0 built, recalibrated: `python -m tests.recalibration` takes them all."""
+"""Recorded graphs of TensorFlow 0.12.1 to 1.15.0, recalibrated. `python -m tests.recalibration` takes them all."""
 
 import pytest
 
 from bn_graph import InputError
-from tests.audit.networks import LAYERS, network
 from tests.audit.sessions import CannotRun
-from tests.recalibration.recorded import recalibrated, recalibrated_recording
+from tests.recalibration.recorded import recalibrated_recording
 
 pytestmark = pytest.mark.release
 

@@ -38,7 +38,8 @@ _OUTPUT_NAMES = {
 _LOOPS = -1  # no output of a While: the predicate by which it goes on
 # Of all that is copied from bodies of functions, by `_Function.size`. Functions that call each other twice grow without
 # end, and a large one may be called as often as there are bytes in the file.
-_MAX_COPIED = 400_000
+_MAX_COPIED = 50_000
+_MAX_COPIES = 20  # beyond that, of as much as the file holds
 _LONGEST_PREFIX = 200  # characters that a copied node's name has of its call's
 _MAX_DEPTH = 60
 _LARGE_GROUP = 8  # control edges of one node, above which they go through a node of their own
@@ -246,6 +247,8 @@ class _Inlining:
     def __init__(self, nodes, graph_def):
         self._nodes, self._graph_def = nodes, graph_def
         self._copied = 0  # so far, by `_Function.size`
+        held = len(graph_def.node) + sum(function.size for function in nodes.functions.values())
+        self._most_copied = _MAX_COPIED + _MAX_COPIES * held
         self._pending = collections.deque()
         self._results = {}  # `Output` of a call, to the `Output` that a copied body returns in its place
 
@@ -298,7 +301,7 @@ class _Inlining:
         return (
             all(name in nodes.functions and name not in call.stack for name in names)
             and len(call.stack) < _MAX_DEPTH
-            and self._copied + size <= _MAX_COPIED
+            and self._copied + size <= self._most_copied
             and (op not in _BRANCHING or bool(nodes.inputs[call.node]))
             and (op not in _LOOPING or len(names) == 2)
         )

@@ -2,13 +2,25 @@
 
 from bn_graph.audit import audit_graph
 from tests.audit.advice.fix import Fix
-from tests.audit.sessions import CannotRun, imported, initialize, loss_of, run, session_of, statistics_of, still, values
+from tests.audit.sessions import (
+    CannotRun,
+    imported,
+    initialize,
+    loss_of,
+    names_behind,
+    run,
+    session_of,
+    statistics_of,
+    still,
+    values,
+)
 
 UPDATES = {"updates-never-run", "no-updates", "updates-of-another-input", "statistics-untouched", "duplicate-updates"}
 # Why a fix may not be followed here.
 LEFT_OUT = {
     "it is no MetaGraph",
     "it waits for a queue",
+    "it reads what is not there",
     "its variables are known by name alone",
     "its loss waits for the wrong updates",
     "the fix is an instruction",
@@ -45,15 +57,7 @@ def waits_for_evidence(graph, report):
     """Whether the loss itself was made where it waits for the updates of another input, so that no new step is free."""
     wrong = {name for f in report.findings if f.rule == "updates-of-another-input" for name in f.evidence}
     with graph.as_default():
-        stack, seen = [loss_of(graph).op], set()
-    while stack and wrong:
-        op = stack.pop()
-        if op.name in wrong:
-            return True
-        more = {*(tensor.op for tensor in op.inputs), *op.control_inputs} - seen
-        seen |= more
-        stack += more
-    return False
+        return not wrong.isdisjoint(names_behind(loss_of(graph)))
 
 
 def after_following(fix, path, entry, layers, report):

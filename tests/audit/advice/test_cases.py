@@ -26,7 +26,8 @@ def test_the_updates_run_where_the_fix_is_executed(case):
     for text in dict.fromkeys(finding.fix for finding in findings):
         layers = {finding.layer for finding in findings if finding.fix == text}
         fix = Fix(text)
-        assert fix.is_executable != case.name.startswith(INSIDE)
+        inside = case.name.startswith(INSIDE)
+        assert fix.is_executable != inside
         if fix.is_executable:
             with built.graph.as_default():
                 built.train = fix.execute()["train_op"]
