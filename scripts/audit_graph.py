@@ -27,8 +27,8 @@ parser.add_argument(
     "path",
     metavar="PATH",
     nargs="+",
-    help="a MetaGraph (.meta), a GraphDef (.pb, .pbtxt), the folder of a SavedModel, or a checkpoint, with its .meta "
-    "beside it where there is one",
+    help="a MetaGraph (.meta), a GraphDef (.pb, .pbtxt), an event file of TensorBoard, or a checkpoint, with its graph "
+    "beside it where there is one; or the folder that holds them, or a SavedModel",
 )
 parser.add_argument(
     "--train-op",
