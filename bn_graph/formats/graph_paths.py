@@ -87,15 +87,21 @@ def _in_folder(folder):
 
 def _latest_checkpoint(folder):
     """The checkpoint that the file `checkpoint` names: by its path, or, in a folder that was moved, its name."""
-    state = read_whole(folder / _STATE_FILE, _LARGEST_STATE)
-    latest = _LATEST.search(state)
-    if latest:
-        name = Path(os.fsdecode(codecs.escape_decode(latest[1])[0]))
-        for prefix in (folder / name, folder / name.name):
-            if _is_checkpoint(prefix):
-                return _with_graph(prefix)
-    named = f"names {name}, which is not there" if latest else "names no checkpoint"
+    name = _named_in(read_whole(folder / _STATE_FILE, _LARGEST_STATE))
+    for prefix in (folder / name, folder / name.name) if name else ():
+        if _is_checkpoint(prefix):
+            return _with_graph(prefix)
+    named = f"names {name}, which is not there" if name else "names no checkpoint"
     raise InputError(f"{folder / _STATE_FILE}: {named}{_candidates_text(folder)}")
+
+
+def _named_in(state):
+    """The path that a file `checkpoint` gives, or None."""
+    latest = _LATEST.search(state)
+    try:
+        return Path(os.fsdecode(codecs.escape_decode(latest[1])[0])) if latest else None
+    except ValueError:  # "\x" and no number
+        return None
 
 
 def _is_checkpoint(prefix):

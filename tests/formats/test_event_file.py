@@ -12,21 +12,12 @@ from bn_graph.tf1 import tf
 from tests.audit.cases.case import BOTH
 from tests.audit.findings import kinds
 from tests.audit.networks import network
-from tests.formats.checkpoint_files import masked_crc
+from tests.formats.checkpoint_files import event_record as event
+from tests.formats.checkpoint_files import masked_crc, record
 
 pytestmark = pytest.mark.release
 
 NEVER_RUN = ("updates-never-run", "error")
-
-
-def record(content):
-    """A record of a TFRecord file."""
-    length = struct.pack("<Q", len(content))
-    return length + struct.pack("<I", masked_crc(length)) + content + struct.pack("<I", masked_crc(content))
-
-
-def event(**fields):
-    return record(tf.Event(**fields).SerializeToString())
 
 
 @pytest.fixture(scope="module")

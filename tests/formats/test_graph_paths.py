@@ -115,6 +115,11 @@ REFUSED = {
         "checkpoint",
         "DIR/checkpoint: names no checkpoint; there is DIR/checkpoint",
     ),
+    "a state that is damaged": (
+        [("checkpoint", latest(r"model\x"))],
+        ".",
+        "DIR/checkpoint: names no checkpoint; there is DIR/checkpoint",
+    ),
     "very many": (
         [f"{number}.pb" for number in range(10, 30)],
         "graph.pb",
