@@ -55,8 +55,13 @@ setup(
         "filelock>=3.20.3,<5",  # one run to a folder of checkpoints; older ones follow a link and empty what is there
     ],
     extras_require={
-        # setuptools builds the tests' wheel; fissix is that of `original`
-        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "setuptools>=70.1", "fissix>=24.4.24,<25"],
+        "test": [
+            "pytest>=8,<10",
+            "hypothesis>=6.100,<7",
+            "setuptools>=70.1",  # builds the tests' wheel
+            "sarif-pydantic>=0.6,<0.7",  # knows what a log in SARIF has
+            "fissix>=24.4.24,<25",  # that of `original`
+        ],
         "original": ["fissix>=24.4.24,<25"],  # compare_with_notebook.py --original: Python 2 as Python 3
         "browser": ["selenium>=4.20,<5"],  # drives Chromium in the tests marked `browser`
         "lint": ["ruff>=0.17,<0.18"],

@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
         for name, value in vars(parsed).items():
-            if value == "" or value == [""]:  # an unset variable of a shell, most likely
+            if value == "" or (isinstance(value, list) and "" in value):  # an unset variable of a shell, most likely
                 option = f"--{name.replace('_', '-')}"
                 self.error(
                     f"argument {option if option in self.format_usage() else name}: expected a name, found nothing"
@@ -61,6 +61,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
+
+
+def argument_type(function):
+    """A `type` of `add_argument` that returns what `function` does, and says what its `InputError` says."""
+
+    def parse(text):
+        try:
+            return function(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
 
 
 class PrintAndExit(argparse.Action):
@@ -120,6 +132,11 @@ def _open_streams():
             setattr(sys, name, open(os.devnull, mode))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+
+
+def has_colours(stream) -> bool:
+    """Whether a stream is a terminal that shows colours, and nobody switched them off: https://no-color.org."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Signals:

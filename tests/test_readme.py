@@ -171,11 +171,6 @@ def is_a_cluster(terminal, words):
     assert json.loads(value) and cluster_of({name: value})
 
 
-def is_module(terminal, words):
-    """The module behind `python -m` is there."""
-    assert (ROOT / f"{words[2].replace('.', '/')}.py").exists(), words[2]
-
-
 def is_a_file(terminal, words):
     """Its last word is the path of something in a clone."""
     assert (ROOT / words[-1]).exists(), words[-1]
@@ -185,10 +180,7 @@ def is_a_file(terminal, words):
 
 # What a command begins with, and how it is checked. The first line that fits counts.
 COMMANDS = (
-    (
-        r"git clone |cd |python3 -m (venv|virtualenv) |\. venv/bin/activate|for \w+ in |mkdir |tar -xJf |XZ_OPT=-9e tar -cJf ",
-        is_shell,
-    ),
+    (r"git clone |cd |python3 -m (venv|virtualenv) |\. venv/bin/activate|for \w+ in |XZ_OPT=-9e tar -cJf ", is_shell),
     (r"(\S*/)?(python3 -m )?pip install ", installs),
     (r"tensorboard --logdir logs$", is_shell),
     (r"export TF_CONFIG=", is_a_cluster),
@@ -201,10 +193,9 @@ COMMANDS = (
     (r"python scripts/(compare_with_notebook.py|run_cluster.py|benchmark)", parses),
     (r"(audit_graph|run_tutorial|run_cluster|compare_with_notebook|export_model|recalibrate)\.py ", is_installed),
     (r"python -m bn_graph.comparison.page ", draws),
-    (r"python -m tests.(fuzzing|kill_and_resume|lessons)", parses),
-    (r"python -m tests.audit.monitor_all ", is_module),
+    (r"python -m tests.(fuzzing|kill_and_resume|lessons|audit$)", parses),
     (r"(python -m )?pytest", pytest_runs),
-    (r"\S*python -m tests.recording\.", python2_runs),
+    (r"\S*python -m tests.(recording\.|audit.advice)", python2_runs),
     (r"ruff (check|format) \.|jupyter lab |\.ci/run", is_a_file),
 )
 

@@ -1,6 +1,7 @@
 """Runs graphs, those that were built here and those of old releases, and says what their moving statistics did."""
 
 import contextlib
+import dataclasses
 import re
 from pathlib import Path
 
@@ -14,6 +15,13 @@ TIMEOUT = 10_000  # ms, of a run; some graphs wait for what nobody puts into the
 STATISTIC = re.compile(
     r"((moving|pop)_(mean|var|variance)|(mean|variance)/EMA|moments/.*ExponentialMovingAverage)(_\d+)?$"
 )
+
+
+@dataclasses.dataclass
+class Imported(Built):
+    """A recorded graph."""
+
+    switches: list = dataclasses.field(default_factory=list)  # variables that decide whether it trains
 
 
 class CannotRun(Exception):
@@ -41,16 +49,15 @@ def imported(path, entry):
             tf.train.import_meta_graph(meta_graph)
         except (ValueError, KeyError) as error:  # KeyError: a collection names an op of a function
             raise CannotRun(f"it cannot be imported: {error}") from None
+        if not all(hasattr(variable, "initializer") for variable in tf.global_variables() + tf.local_variables()):
+            raise CannotRun("its variables are known by name alone")
         if any("Queue" in op.type for op in graph.get_operations()):
             raise CannotRun("it waits for a queue")
-        if any(not hasattr(variable, "initializer") for variable in tf.local_variables()):
-            raise CannotRun("its local variables are tensors")
-        if any(variable.dtype.base_dtype == tf.bool for variable in tf.global_variables()):
-            raise CannotRun("is_training is a variable, and False at first")
         named = [graph.get_operation_by_name(entry["train_op"])] if entry["train_op"] else []
         train = named or graph.get_collection("train_op") or _optimizers(graph)
         init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
-    return Built(graph, {"train_op": entry["train_op"]}, train, feeds(graph), init=init)
+        switches = [variable for variable in tf.global_variables() if variable.dtype.is_bool]
+    return Imported(graph, {"train_op": entry["train_op"]}, train, feeds(graph), init=init, switches=switches)
 
 
 def _meta_graph(path):
@@ -82,7 +89,7 @@ def feeds(graph, batch=8):
     """Something for every placeholder; is_training is True."""
     random, fed = np.random.RandomState(1), {}
     for op in graph.get_operations():
-        if op.type != "Placeholder" and op.name != "keras_learning_phase":
+        if op.type != "Placeholder" and not op.name.endswith("keras_learning_phase"):
             continue
         tensor = op.outputs[0]
         if tensor.dtype == tf.resource:
@@ -133,10 +140,12 @@ def _is_there(graph, name):
 
 def initialize(session, built):
     """Twice, if need be: old releases let an initial value read a variable that may not have been initialized yet."""
-    with contextlib.suppress(tf.errors.FailedPreconditionError):
+    try:
         run(session, built.init, built.feed)
-        return
-    run(session, built.init, built.feed)
+    except tf.errors.FailedPreconditionError:
+        run(session, built.init, built.feed)
+    for switch in getattr(built, "switches", ()):
+        session.run(switch.initializer, {switch.initializer.inputs[1]: True})
 
 
 def run(session, fetches, feed):
