@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bn_graph.audit.graph.flat_graph import printable
+from bn_graph.config import SPLITS
 from bn_graph.errors import InputError
 
 ESTIMATES = ("population", "batch")
@@ -38,8 +39,9 @@ class Sample:
             value = getattr(self, name)
             if value is not None and not smallest <= value < 2**31:
                 raise InputError(f"{name} must be a whole number from {smallest} to {2**31 - 1}, found {value}")
-        if self.estimate not in ESTIMATES:
-            raise InputError(f"estimate must be {' or '.join(ESTIMATES)}, found {self.estimate!r}")
+        for name, choices in (("estimate", ESTIMATES), ("split", SPLITS)):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be {' or '.join(choices)}, found {getattr(self, name)!r}")
 
 
 class Feeds(NamedTuple):
@@ -57,10 +59,13 @@ def name_feeds(graph, subject, sample: Sample, predicates: dict) -> Feeds:
     """The `Feeds` of a `FlatGraph`, with the predicates that the layers need. Raises `InputError`."""
     data = _tensors_named(graph, subject, sample.data)
     values = {name: np.asarray(value) for name, value in _tensors_named(graph, subject, sample.feed).items()}
+    twice = sorted(data.keys() & values.keys())
+    if twice:
+        raise InputError(f"--feed {_plain(twice[0])}: is an array of {sample.source} too; leave one of them out")
     for name, value in predicates.items():
         if name in values and (values[name].size != 1 or bool(values[name].item()) != value):
             raise InputError(
-                f"--feed {printable(name)}: the layers take the statistics of their batch where it is {value}; leave "
+                f"--feed {_plain(name)}: the layers take the statistics of their batch where it is {value}; leave "
                 "it out"
             )
         values.setdefault(name, np.asarray(value))
@@ -148,12 +153,10 @@ def _count_rows(source, arrays):
     first, num_rows = next(iter(rows.items()))
     for name, number in rows.items():
         if number is None:
-            raise InputError(
-                f"{source}: {printable(name)}: expected an array of rows, found a single value; use --feed"
-            )
+            raise InputError(f"{source}: {_plain(name)}: expected an array of rows, found a single value; use --feed")
         if number != num_rows:
             raise InputError(
-                f"{source}: {printable(name)} has {number} rows and {printable(first)} has {num_rows}; expected as many"
+                f"{source}: {_plain(name)} has {number} rows and {_plain(first)} has {num_rows}; expected as many"
             )
     return num_rows
 
@@ -163,7 +166,7 @@ def _check_fits(source, name, array, tensor, rows=None) -> None:
 
     array: an ndarray, or `LazyRows`. rows: how many of its rows are fed at once; None for all.
     """
-    what = f"{source}: {printable(name)}"
+    what = f"{source}: {_plain(name)}"
     dtype = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
     if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
         if rows is not None or array.dtype.kind not in "biuf" or np.any(array.astype(dtype) != array):
@@ -173,6 +176,11 @@ def _check_fits(source, name, array, tensor, rows=None) -> None:
         raise InputError(f"{what}: expected shape {_shape_text(tensor.shape.as_list())}, found {_shape_text(shape)}")
     if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{what}: has a value that is not finite")
+
+
+def _plain(name):
+    """The name of a tensor as its user writes it: without the :0."""
+    return printable(name).removesuffix(":0")
 
 
 def _shape_text(shape):

@@ -70,8 +70,12 @@ def recalibrate(checkpoint, output, graph=None, progress=None, **sample) -> Reca
         sample = dataclasses.replace(sample, data=read_arrays(sample.data), source=str(sample.data))
     if Path(checkpoint).suffix in _GRAPH_SUFFIXES:
         return _recalibrate_frozen(checkpoint, output, sample, progress)
+    if Path(output).suffix in _GRAPH_SUFFIXES:
+        raise InputError(f"{output}: expected the prefix of a new checkpoint, for {checkpoint} is no frozen graph")
     check_output_is_new(output)
     prefix = source_of(checkpoint).checkpoint
+    if prefix is None:
+        raise InputError(f"{checkpoint}: is no checkpoint; name one, and this as its --graph")
     units = hidden_units_of(Checkpoint(prefix))
     if units and graph is None and not sample.data:
         network = TutorialNetwork(prefix, units, sample)
@@ -86,22 +90,15 @@ def recalibrate(checkpoint, output, graph=None, progress=None, **sample) -> Reca
 
 def _recalibrate_checkpoint(source, output, sample, progress):
     audit, plan = _plan(source)
-    estimated = estimate_layers(audit, source.graph_def, plan, sample, progress)
+    estimated = _estimate(audit, source, plan, sample, progress)
     values, changes = {}, []
-    for layer in plan.layers:
-        if layer.name in estimated.layers:
-            new = _new_values(audit, layer, estimated.layers[layer.name])
-            before = [_before(audit, names) for names in (layer.means, layer.variances)]
-            changes.append(compare(layer, new, before, estimated.layers[layer.name]))
-            values |= new
-    return _report(
-        source.checkpoint,
-        output,
-        sample,
-        estimated,
-        changes,
-        lambda: write_checkpoint(audit.checkpoint, output, values, source.file),
-    )
+    for layer in _estimated_layers(plan, estimated):
+        new = _new_values(audit, layer, estimated.layers[layer.name])
+        before = [_before(audit, names) for names in (layer.means, layer.variances)]
+        changes.append(compare(layer, new, before, estimated.layers[layer.name]))
+        values |= new
+    write_checkpoint(audit.checkpoint, output, values, source.file)
+    return _report(source.checkpoint, output, sample, estimated, changes)
 
 
 def _recalibrate_frozen(path, output, sample, progress):
@@ -112,16 +109,11 @@ def _recalibrate_frozen(path, output, sample, progress):
     audit, plan = _plan(source)
     if audit.graph.variable:
         raise InputError(f"{path}: has variables; expected a checkpoint, and this as its --graph")
-    estimated = estimate_layers(audit, source.graph_def, plan, sample, progress)
-    changes = [compare(layer, (), (None, None), estimated.layers[layer.name]) for layer in plan.layers]
-    return _report(
-        path,
-        output,
-        sample,
-        estimated,
-        changes,
-        lambda: write_graph(with_statistics(source.graph_def, plan.layers, estimated.layers, estimated.shapes), output),
-    )
+    estimated = _estimate(audit, source, plan, sample, progress)
+    layers = _estimated_layers(plan, estimated)
+    changes = [compare(layer, (), (None, None), estimated.layers[layer.name]) for layer in layers]
+    write_graph(with_statistics(source.graph_def, layers, estimated.layers, estimated.shapes), output)
+    return _report(path, output, sample, estimated, changes)
 
 
 def _plan(source):
@@ -155,11 +147,19 @@ def _before(audit, names):
     return audit.checkpoint.read(there[0]) if there else None
 
 
-def _report(checkpoint, output, sample, estimated, changes, write):
+def _estimate(audit, source, plan, sample, progress):
+    estimated = estimate_layers(audit, source.graph_def, plan, sample, progress)
     if not estimated.layers:
         name, reason = next(iter(estimated.skipped.items()))
-        raise InputError(f"{checkpoint}: no layer can be estimated: {name}: {reason}")
-    write()
+        raise InputError(f"{source.subject}: no layer can be estimated: {name}: {reason}")
+    return estimated
+
+
+def _estimated_layers(plan, estimated):
+    return [layer for layer in plan.layers if layer.name in estimated.layers]
+
+
+def _report(checkpoint, output, sample, estimated, changes):
     return Recalibration(
         checkpoint=str(checkpoint),
         output=str(output),

@@ -90,7 +90,7 @@ def test_a_layer_by_hand_that_corrects_its_variance_itself_is_measured_to_do_so(
     _, report, values = recalibrated(graph, tmp_path)
     assert [change.corrected for change in report.layers] == [True]
     expected = moments([x @ values["dense/w"] for x in batches(data())], corrected=True)
-    assert_statistics(values, ("moving_mean", "moving_variance"), expected)
+    assert_statistics(values, names, expected)
 
 
 def two_layers():
