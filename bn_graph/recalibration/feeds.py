@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
+from tensorflow.core.framework.types_pb2 import DT_STRING
 
 from bn_graph.audit.graph.flat_graph import printable
 from bn_graph.config import SPLITS
@@ -81,7 +82,7 @@ class Batches:
     """
 
     def __init__(self, graph, feeds: Feeds, sample: Sample):
-        self._tensors = {name: graph.get_tensor_by_name(name) for name in feeds.tensors}
+        self._tensors = {name: _tensor(graph, name) for name in feeds.tensors}
         self._data, self._seed = feeds.data, sample.seed
         self._num_rows = _count_rows(sample.source, feeds.data)
         self.size = self._batch_size(sample.batch_size) if feeds.data else None
@@ -137,12 +138,25 @@ def _tensors_named(graph, subject, values: dict) -> dict:
     for key, value in values.items():
         name, _, index = str(key).partition(":")
         if name not in graph.number or not (index or "0").isdecimal():
-            inputs = [graph.names[node] for node, op in enumerate(graph.ops) if op.startswith("Placeholder")]
+            inputs = [graph.names[node] for node in range(len(graph.ops)) if _is_input(graph, node)]
             near = get_close_matches(name, inputs, n=5, cutoff=0.3) or inputs[:5]
             known = f"; it has {', '.join(map(printable, near))}" if near else ""
             raise InputError(f"{subject}: has no tensor {printable(str(key))!r} to be fed{known}")
         tensors[f"{name}:{int(index or 0)}"] = value
     return tensors
+
+
+def _tensor(graph, name):
+    try:
+        return graph.get_tensor_by_name(name)
+    except KeyError:
+        raise InputError(f"{printable(name)}: the graph has an op of this name, but it has no such output") from None
+
+
+def _is_input(graph, node):
+    """Whether a node is a placeholder, and not one in which a Saver is told the name of a file."""
+    is_string = "dtype" in graph.attrs[node] and graph.attrs[node]["dtype"].type == DT_STRING
+    return graph.ops[node].startswith("Placeholder") and not is_string
 
 
 def _count_rows(source, arrays):
@@ -166,7 +180,9 @@ def _check_fits(source, name, array, tensor, rows=None) -> None:
 
     array: an ndarray, or `LazyRows`. rows: how many of its rows are fed at once; None for all.
     """
-    what = f"{source}: {_plain(name)}"
+    what = f"{source}{' ' if source == '--feed' else ': '}{_plain(name)}"
+    if not (tensor.dtype.is_floating or tensor.dtype.is_integer or tensor.dtype.is_bool):
+        raise InputError(f"{what}: expected the name of a tensor of numbers, found one of {tensor.dtype.name}")
     dtype = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
     if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
         if rows is not None or array.dtype.kind not in "biuf" or np.any(array.astype(dtype) != array):

@@ -16,7 +16,7 @@ from bn_graph.recalibration.feeds import Sample
 from bn_graph.recalibration.frozen import with_statistics, write_graph
 from bn_graph.recalibration.plan import plan_recalibration
 from bn_graph.recalibration.report import Recalibration, compare
-from bn_graph.recalibration.session import name_in_checkpoint
+from bn_graph.recalibration.session import check_same_shapes, name_in_checkpoint
 from bn_graph.recalibration.tutorial import TutorialNetwork, hidden_units_of
 from bn_graph.recalibration.writing import check_output_is_new, write_checkpoint
 
@@ -90,6 +90,7 @@ def recalibrate(checkpoint, output, graph=None, progress=None, **sample) -> Reca
 
 def _recalibrate_checkpoint(source, output, sample, progress):
     audit, plan = _plan(source)
+    check_same_shapes(audit)
     estimated = _estimate(audit, source, plan, sample, progress)
     values, changes = {}, []
     for layer in _estimated_layers(plan, estimated):

@@ -20,7 +20,7 @@ def check_output_is_new(path, suffixes=("", *_SUFFIXES)) -> None:
     for suffix in suffixes:
         if os.path.lexists(f"{path}{suffix}"):
             raise InputError(f"{path}{suffix}: exists; name a new checkpoint")
-    if not Path(path).name:
+    if not Path(path).name or str(path).endswith(os.sep):
         raise InputError(f"{path}: expected the name of a new checkpoint, found a folder")
 
 

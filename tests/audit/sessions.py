@@ -45,8 +45,13 @@ def imported(path, entry):
             raise CannotRun("it waits for a queue")
         named = [graph.get_operation_by_name(entry["train_op"])] if entry["train_op"] else []
         train = named or graph.get_collection("train_op") or _optimizers(graph)
-        init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
+        init = tf.group(tf.global_variables_initializer(), tf.variables_initializer(local_variables()))
     return Built(graph, {"train_op": entry["train_op"]}, train, feeds(graph), init=init)
+
+
+def local_variables():
+    """Those of the default graph. Some graphs have saved them as mere tensors, which nobody can initialise."""
+    return [variable for variable in tf.local_variables() if hasattr(variable, "initializer")]
 
 
 def _meta_graph(path):

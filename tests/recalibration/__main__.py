@@ -34,6 +34,9 @@ def command(arguments):
                 except (CannotRun, InputError) as error:
                     reasons[str(error).replace(f"{folder}/{name}: ", "")].append(name)
                     continue
+                except Exception as error:  # not a way to refuse a graph
+                    wrong[name] = [f"{type(error).__name__}: {error}"]
+                    continue
             counts["graphs recalibrated"] += 1
             counts["layers estimated"] += len(done.report.layers)
             counts["statistics compared with what the graph's own update stores"] += len(done.stored)

@@ -11,7 +11,7 @@ from bn_graph.formats.tf_graph import source_of
 from bn_graph.recalibration.plan import plan_recalibration
 from bn_graph.saving.restore import read_checkpoint
 from bn_graph.tf1 import tf
-from tests.audit.sessions import CannotRun, feeds, imported, initialize, run, session_of
+from tests.audit.sessions import CannotRun, feeds, imported, initialize, local_variables, run, session_of
 
 ROWS = 32
 _RANDOM = re.compile(r"Random|Multinomial|Dropout")
@@ -69,7 +69,7 @@ def recalibrated(built, meta_graph, folder, train_op=None):
             initialize(session, built)
         except tf.errors.OpError as error:
             raise CannotRun(f"it is not initialised: {error.message.splitlines()[0]}") from None
-        variables = {variable.op.name: variable for variable in tf.global_variables() + tf.local_variables()}
+        variables = {variable.op.name: variable for variable in tf.global_variables() + local_variables()}
         if not variables:
             raise CannotRun("it has no variables")
         prefix = tf.train.Saver(variables).save(session, str(folder / "model.ckpt"), write_meta_graph=False)

@@ -75,12 +75,11 @@ def test_the_variance_is_biased_or_corrected_as_the_layer_itself_stores_it(layer
 
 
 def test_a_layer_by_hand_that_corrects_its_variance_itself_is_measured_to_do_so(tmp_path):
+    names = ("moving_mean", "moving_variance")
     with new_graph() as graph:
         X, _ = inputs(BATCH)
         x = dense(X)
-        mean, variance = (
-            tf.get_variable(name, [UNITS], trainable=False) for name in ("moving_mean", "moving_variance")
-        )
+        mean, variance = (tf.get_variable(name, [UNITS], trainable=False) for name in names)
         batch_mean, batch_variance = tf.nn.moments(x, [0])
         corrected = batch_variance * (BATCH / (BATCH - 1))
         for moving, value in ((mean, batch_mean), (variance, corrected)):
