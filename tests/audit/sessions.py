@@ -39,10 +39,12 @@ def imported(path, entry):
     with tf.Graph().as_default() as graph:
         try:
             tf.train.import_meta_graph(meta_graph)
-        except ValueError as error:
+        except (ValueError, KeyError) as error:
             raise CannotRun(str(error)) from None
         if any("Queue" in op.type for op in graph.get_operations()):
             raise CannotRun("it waits for a queue")
+        if entry["train_op"] and not _is_there(graph, entry["train_op"]):
+            raise CannotRun("its train op is in another MetaGraph")
         named = [graph.get_operation_by_name(entry["train_op"])] if entry["train_op"] else []
         train = named or graph.get_collection("train_op") or _optimizers(graph)
         init = tf.group(tf.global_variables_initializer(), tf.variables_initializer(local_variables()))
