@@ -10,7 +10,6 @@ import os
 import re
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from bn_graph.audit.rules import RULES, docstring
 from bn_graph.cluster.tf_config import cluster_of
 from bn_graph.tf1 import tf
 from tests import markdown
-from tests.helpers import run, run_python
+from tests.helpers import handlers_restored, run, run_python
 from tests.paths import REFERENCE, ROOT
 
 PAGES = {path: markdown.read(path) for path in markdown.readmes()}
@@ -55,11 +54,8 @@ class Terminal:
         """Runs `python PATH ...` or `python -m MODULE ...`. Returns the finished process that it would have been."""
         self._capfd.readouterr()
         with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-            handler = signal.getsignal(signal.SIGTERM)
-            try:
+            with handlers_restored():
                 self._execute(patch, words)
-            finally:
-                signal.signal(signal.SIGTERM, handler)
         return subprocess.CompletedProcess(words, ended.value.code or 0, *self._capfd.readouterr())
 
     def parse(self, words):
@@ -155,8 +151,6 @@ def pytest_runs(terminal, words):
         elif argument == "-k":
             word = next(arguments)
             assert any(word in path.read_text() for path in (ROOT / "tests").rglob("test_*.py")), word
-        elif argument == "--nbmake":
-            assert '"nbmake>=' in (ROOT / "setup.py").read_text()
         else:
             assert (ROOT / argument.partition("::")[0]).exists(), argument
 
@@ -188,6 +182,7 @@ def is_a_file(terminal, words):
 COMMANDS = (
     (r"git clone |cd |python3 -m (venv|virtualenv) |\. venv/bin/activate|for \w+ in |XZ_OPT=-9e tar -cJf ", is_shell),
     (r"(\S*/)?(python3 -m )?pip install ", installs),
+    (r"tensorboard --logdir logs$", is_shell),
     (r"export TF_CONFIG=", is_a_cluster),
     (r"python scripts/run_tutorial.py --(sync|data SOURCE)", parses),
     (r"python scripts/run_tutorial.py --data notes.txt", runs(codes=(2,))),
@@ -200,9 +195,9 @@ COMMANDS = (
     (r"python scripts/(compare_with_notebook.py|run_cluster.py|benchmark)", parses),
     (r"(audit_graph|run_tutorial|run_cluster|compare_with_notebook|export_model|recalibrate)\.py ", is_installed),
     (r"python -m bn_graph.comparison.page ", draws),
-    (r"python -m tests.(fuzzing|kill_and_resume|recalibration)", parses),
+    (r"python -m tests.(fuzzing|kill_and_resume|lessons|recalibration|audit$)", parses),
     (r"(python -m )?pytest", pytest_runs),
-    (r"\S*python -m tests.recording\.", python2_runs),
+    (r"\S*python -m tests.(recording\.|audit.advice)", python2_runs),
     (r"ruff (check|format) \.|jupyter lab |\.ci/run", is_a_file),
 )
 
