@@ -54,7 +54,7 @@ def recalibrated_recording(path, entry, folder):
     """
     built = imported(path, entry)
     built.feed = _same_for_alike(feeds(built.graph, ROWS))
-    done = recalibrated(built, path, folder, entry["train_op"])
+    done = recalibrated(built, path, folder)
     if "hand_swapped_product" in path.name:
         return done._replace(stored={})  # its update moves nothing in training
     if "layers_renorm" in path.name:
@@ -62,9 +62,9 @@ def recalibrated_recording(path, entry, folder):
     return done
 
 
-def recalibrated(built, meta_graph, folder, train_op=None):
+def recalibrated(built, meta_graph, folder):
     """Recalibrates a `Built` graph on one batch, that of `built.feed`. meta_graph: its file."""
-    audit = audit_of(source_of(meta_graph), train_op)
+    audit = audit_of(source_of(meta_graph))
     plan = plan_recalibration(audit)
     rows = max((len(value) for value in built.feed.values() if np.ndim(value)), default=ROWS)
     data = {tensor.name: value for tensor, value in built.feed.items() if np.ndim(value) and len(value) == rows}
@@ -87,7 +87,7 @@ def recalibrated(built, meta_graph, folder, train_op=None):
         stored = _stored(audit, session, variables, batch, counts)
         for name, value in _with_biased_variances(read_checkpoint(output), report, counts).items():
             _assign(session, variables[name], value)
-        towers = _towers(audit, session, built.feed, counts)
+        towers = _towers(audit, session, variables, built.feed, counts)
     return Recalibrated(report, read_checkpoint(prefix), read_checkpoint(output), stored, towers)
 
 
@@ -150,8 +150,9 @@ def _with_biased_variances(values, report, counts):
     return values
 
 
-def _towers(audit, session, fed, counts):
-    outputs = {}
+def _towers(audit, session, variables, fed, counts):
+    """Layer to the outputs of an evaluation and a training tower. Not of one whose evaluation moves its statistics."""
+    graph, outputs = audit.graph, {}
     for layer in audit.layers:
         if layer.name not in counts:
             continue
@@ -160,9 +161,14 @@ def _towers(audit, session, fed, counts):
         on_moving = [(use, c) for use, kind, c in usages if kind == "moving"]
         if on_batch and on_moving:
             # The one on the moving statistics first: where updates are in place, the other one moves these.
-            pair = [_output(audit.graph, session, use, c, fed) for use, c in (on_moving[0], on_batch[0])]
-            if not any(value is None for value in pair) and pair[0].shape == pair[1].shape:
-                outputs[layer.name] = pair
+            moving = [variables[graph.names[variable]].read_value() for variable in layer.statistics]
+            before = session.run(moving)
+            evaluated = _output(graph, session, *on_moving[0], fed)
+            after = session.run(moving)
+            trained = _output(graph, session, *on_batch[0], fed)
+            if evaluated is not None and trained is not None and evaluated.shape == trained.shape:
+                if all(map(np.array_equal, before, after)):
+                    outputs[layer.name] = evaluated, trained
     return outputs
 
 
