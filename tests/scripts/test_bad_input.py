@@ -447,7 +447,7 @@ $ trained.ckpt.meta new --data rows.npz
 $ other.ckpt new --data rows.npz
     other.ckpt: has no .meta beside it; name the graph that trained it: --graph FILE.meta
 $ trained.ckpt new --graph nowhere.meta
-    nowhere.meta: No such file or directory
+    nowhere.meta: there is no such file; there is …
 $ trained.ckpt new --graph sonnet.ckpt.meta --data rows.npz --batch-size 16
     trained.ckpt: bn/beta: expected shape [1, 5], as in the graph, found [5]
 $ trained.ckpt new --graph page.meta
