@@ -22,7 +22,13 @@ setup(
     packages=find_packages(include=["bn_graph", "bn_graph.*"]),
     package_data={
         "bn_graph": ["data/*"],
-        "bn_graph.comparison": ["report.html", "reference/*.json", "reference/graph/*.meta", "reference/state/*.npz"],
+        "bn_graph.comparison": [
+            "report.html",
+            "report.css",
+            "reference/*.json",
+            "reference/graph/*.meta",
+            "reference/state/*.npz",
+        ],
     },
     scripts=[
         "scripts/run_tutorial.py",
@@ -49,7 +55,14 @@ setup(
         "filelock>=3.20.3,<5",  # one run to a folder of checkpoints; older ones follow a link and empty what is there
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "setuptools>=70.1"],  # setuptools builds the tests' wheel
+        "test": [
+            "pytest>=8,<10",
+            "hypothesis>=6.100,<7",
+            "setuptools>=70.1",  # builds the tests' wheel
+            "sarif-pydantic>=0.6,<0.7",  # knows what a log in SARIF has
+            "fissix>=24.4.24,<25",  # that of `original`
+        ],
+        "original": ["fissix>=24.4.24,<25"],  # compare_with_notebook.py --original: Python 2 as Python 3
         "browser": ["selenium>=4.20,<5"],  # drives Chromium in the tests marked `browser`
         "lint": ["ruff>=0.17,<0.18"],
         "bench": ["torch>=2.15,<2.16", "jax>=0.10.2,<0.11", "optax>=0.2.8,<0.3", "keras>=3.15,<3.16"],  # peers

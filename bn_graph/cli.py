@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
         for name, value in vars(parsed).items():
-            if value == "" or value == [""]:  # an unset variable of a shell, most likely
+            if value == "" or (isinstance(value, list) and "" in value):  # an unset variable of a shell, most likely
                 option = f"--{name.replace('_', '-')}"
                 self.error(
                     f"argument {option if option in self.format_usage() else name}: expected a name, found nothing"
@@ -63,6 +63,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
 
+def argument_type(function):
+    """A `type` of `add_argument` that returns what `function` does, and says what its `InputError` says."""
+
+    def parse(text):
+        try:
+            return function(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
 class PrintAndExit(argparse.Action):
     """An option that prints what `text` returns, of the option's value if it has one, and ends the command."""
 
@@ -80,10 +92,13 @@ def run(parser, command):
     """Parses the arguments, calls `command(arguments)` and exits with what it returns (None is 0).
 
     A user's mistake or a broken file (`InputError`) is one line on stderr and exit code 2. A programming error keeps
-    its traceback. Ctrl-C, SIGTERM, and a reader of our output that went away (`| head`), end the command as they end
-    others, with 128 and the signal's number, after what was begun is tidied up.
+    its traceback. Ctrl-C, SIGTERM, SIGHUP (the terminal is closed), and a reader of our output that went away
+    (`| head`), end the command as they end others, with 128 and the signal's number, after what was begun is tidied up.
+    SIGTERM or SIGHUP stays ignored where it was, as under `nohup`.
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # since the script's first line
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_streams()
@@ -119,15 +134,20 @@ def _open_streams():
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
 
 
-class Signals:
-    """While this context lasts, the first SIGINT or SIGTERM is only noted, in `number`. A second one ends at once.
+def has_colours(stream) -> bool:
+    """Whether a stream is a terminal that shows colours, and nobody switched them off: https://no-color.org."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
-    One that is ignored, as a shell has its background jobs ignore SIGINT, stays so.
+
+class Signals:
+    """While this context lasts, the first SIGINT, SIGTERM or SIGHUP is noted in `number`. A second one ends it all.
+
+    One that is ignored stays so: a shell has its background jobs ignore SIGINT, and `nohup` SIGHUP.
     """
 
     def __enter__(self):
         self.number = None
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         self._before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
         for number in self._before:
             signal.signal(number, self._note)
@@ -174,7 +194,7 @@ def import_tensorflow():
             os.close(stderr)
             if listening:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-    tf.logging.set_verbosity(tf.logging.ERROR)
+    tf.logging.set_verbosity(tf.logging.FATAL)  # what ends a command is an exception, and our own line says so
 
 
 @contextlib.contextmanager

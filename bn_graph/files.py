@@ -19,7 +19,7 @@ def check_exists(path, suffixes=("",), what="No such file or directory"):
 
     For commands, which can so refuse a path before they import TensorFlow. Whoever reads the file looks closer.
     """
-    if not any(_may_exist(f"{path}{suffix}") for suffix in suffixes):
+    if not any(may_exist(f"{path}{suffix}") for suffix in suffixes):
         raise InputError(f"{path}: {what}")
 
 
@@ -29,12 +29,13 @@ def check_checkpoint_exists(path):
         check_exists(path, ("", ".index"), "not a checkpoint that can be read (No such file or directory)")
 
 
-def _may_exist(path):
+def may_exist(path) -> bool:
+    """Whether there is a file or folder `path`, or something else is wrong with it than that there is none."""
     try:
         os.stat(path)
     except FileNotFoundError:
         return False
-    except (OSError, ValueError):  # something else is wrong with it
+    except (OSError, ValueError):
         return True
     return True
 

@@ -51,6 +51,9 @@ class TrainingRecord:
     restored: str | None = None  # the checkpoint that the variables came from; None: they were initialised
     # Of training alone, without the first 50 steps; None if there are no more. Of a resumed run: since then.
     steps_per_second: float | None = None
+    # Of a cluster: the name of each worker that ever joined, to its versions; more than one where it came back with
+    # others. A record of one process has no such key in JSON.
+    worker_versions: dict = dataclasses.field(default_factory=dict)
 
     @property
     def num_steps(self) -> int:
@@ -67,6 +70,12 @@ class TrainingRecord:
         self.valid_step.append(step)
         self.valid_accuracy.append(float(accuracy))
         self.learning_rate.append(float(learning_rate))
+
+    def add_worker(self, name, versions):
+        """Adds a worker that joined, by its name and its versions."""
+        known = self.worker_versions.setdefault(name, [])
+        if versions not in known:
+            known.append(versions)
 
     def step_line(self, validation=-1) -> str:
         """The line that the tutorial prints after a validation, by its index; the latest one if none is given."""
@@ -122,7 +131,10 @@ class TrainingRecord:
     def _object(self, measured):
         config = dataclasses.asdict(self.config)
         config["initial_learning_rate"] = config.pop("learning_rate")
-        return {**config, **{name: _finite_or_none(getattr(self, name)) for name in measured}}
+        values = {name: _finite_or_none(getattr(self, name)) for name in measured}
+        if not self.worker_versions:
+            values.pop("worker_versions", None)
+        return {**config, **values}
 
     @classmethod
     def _measured(cls):
@@ -146,6 +158,7 @@ class TrainingRecord:
         """The record of what `to_object` gave. Raises `InputError` where it is something else."""
         if isinstance(content, dict):
             content.setdefault("engine", "session")  # records of before there were two
+            content.setdefault("worker_versions", {})  # records of one process
             content.setdefault("batch_norm", True)  # records of before it could be switched off
         settings = [field.name for field in dataclasses.fields(TutorialConfig)]
         settings[settings.index("learning_rate")] = "initial_learning_rate"
@@ -157,6 +170,8 @@ class TrainingRecord:
         for key, length in dict(train_accuracy=steps, valid_accuracy=validations, learning_rate=validations).items():
             if len(measured[key]) != length:
                 raise InputError(f"{name}: {key}: expected {length} numbers, found {len(measured[key])}")
+        if not all(isinstance(known, list) for known in measured["worker_versions"].values()):
+            raise InputError(f"{name}: worker_versions: expected a list for each worker")
         try:
             config = TutorialConfig(**{key.removeprefix("initial_"): content[key] for key in settings})
         except InputError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.comparison.texts import TEXT, as_notebook
 from tests.helpers import RECORDED, compare_with_notebook, run_tutorial
 from tests.paths import REFERENCE, ROOT
 
@@ -71,12 +72,14 @@ def recorded_run(request, recorded_runs):
 
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory):
-    """A comparison by the command, with two seeds: the finished process, the folder and the JSON.
+    """A comparison by the command, with two seeds and a program of 2016: the finished process, the folder, the JSON.
 
     The gate names a folder where it is kept, for the tests in a browser that come after it.
     """
     folder = Path(os.environ.get("KEEP_COMPARISON") or tmp_path_factory.mktemp("comparison")) / "new" / "folder"
-    process = compare_with_notebook("--seeds", "2", "--out", folder)
+    text = tmp_path_factory.mktemp("original") / "text.ipynb"
+    text.write_text(as_notebook(TEXT))
+    process = compare_with_notebook("--seeds", "2", "--original", text, "--out", folder)
     assert process.returncode == 0, process.stderr
     return process, folder, json.loads((folder / "comparison.json").read_text())
 

@@ -1,5 +1,6 @@
 """What many tests need: the recorded runs, and commands in a process of their own or in this one."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -49,6 +50,17 @@ def compare_with_notebook(*arguments, **options):
     return run(sys.executable, ROOT / "scripts" / "compare_with_notebook.py", *arguments, **options)
 
 
+@contextlib.contextmanager
+def handlers_restored():
+    """Puts back the handlers of the signals that a command of ours handles."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def in_process(capfd, script, *arguments):
     """Runs a command of scripts/ in this process, which has TensorFlow already: importing it takes a new one seconds.
 
@@ -58,11 +70,8 @@ def in_process(capfd, script, *arguments):
     capfd.readouterr()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(sys, "argv", [script, *map(str, arguments)])
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
+        with handlers_restored():
             runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
-        finally:
-            signal.signal(signal.SIGTERM, handler)
     return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, *capfd.readouterr())
 
 

@@ -10,7 +10,6 @@ import os
 import re
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from bn_graph.audit.rules import RULES, docstring
 from bn_graph.cluster.tf_config import cluster_of
 from bn_graph.tf1 import tf
 from tests import markdown
-from tests.helpers import run, run_python
+from tests.helpers import handlers_restored, run, run_python
 from tests.paths import REFERENCE, ROOT
 
 PAGES = {path: markdown.read(path) for path in markdown.readmes()}
@@ -55,11 +54,8 @@ class Terminal:
         """Runs `python PATH ...` or `python -m MODULE ...`. Returns the finished process that it would have been."""
         self._capfd.readouterr()
         with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-            handler = signal.getsignal(signal.SIGTERM)
-            try:
+            with handlers_restored():
                 self._execute(patch, words)
-            finally:
-                signal.signal(signal.SIGTERM, handler)
         return subprocess.CompletedProcess(words, ended.value.code or 0, *self._capfd.readouterr())
 
     def parse(self, words):
@@ -197,9 +193,9 @@ COMMANDS = (
     (r"python scripts/(compare_with_notebook.py|run_cluster.py|benchmark)", parses),
     (r"(audit_graph|run_tutorial|run_cluster|compare_with_notebook|export_model|recalibrate)\.py ", is_installed),
     (r"python -m bn_graph.comparison.page ", draws),
-    (r"python -m tests.(fuzzing|kill_and_resume|lessons)", parses),
+    (r"python -m tests.(fuzzing|kill_and_resume|lessons|audit$)", parses),
     (r"(python -m )?pytest", pytest_runs),
-    (r"\S*python -m tests.recording\.", python2_runs),
+    (r"\S*python -m tests.(recording\.|audit.advice)", python2_runs),
     (r"ruff (check|format) \.|jupyter lab |\.ci/run", is_a_file),
 )
 

@@ -4,6 +4,7 @@ They use the names `tf`, `optimizer` and `loss`, and those that a comment explai
 """
 
 import json
+import shlex
 
 from bn_graph.audit.evidence import UPDATE_OPS, only_evaluates, placeholders_beside_loss
 from bn_graph.audit.graph.flat_graph import Output, printable
@@ -11,7 +12,9 @@ from bn_graph.audit.graph.frames import find_frames
 from bn_graph.audit.graph.ops import LOOP_OPS, SAME_VALUE_OPS
 from bn_graph.audit.layers.normalizations import parameters_of
 from bn_graph.audit.libraries import KERAS, LAYERS, TENSORPACK, is_keras, is_trained_by_keras, library_of
+from bn_graph.audit.savers import is_before_training
 from bn_graph.audit.training_step import targets
+from bn_graph.errors import one_line
 
 COLLECTED = """\
 with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
@@ -30,10 +33,30 @@ with tf.control_dependencies(update_ops):
 _TRAINABLE = """\
 layer.trainable = True  # before model.compile, which runs the updates of trainable layers alone
 # or, where the layer is to stay frozen: layer(x, training=False)"""
-_MOST_SEEN = 300  # ops behind an update, in which the one to run is looked for
 
 
 # How the updates are run.
+
+
+def recalibrate_or_train(audit, layer):
+    """How a checkpoint gets the statistics of its weights without training; as the second way, `run_updates`.
+
+    layer: as in `run_updates`.
+    """
+    train = run_updates(audit, layer)
+    if audit.checkpoint is None or audit.fact(is_before_training):
+        return train
+    graph, without = " --graph train.meta", "; the tutorial's own network needs neither --graph nor --data"
+    if audit.has_graph:
+        without = ""
+    if layer is not None and any(kind == "batch" for _, kind, _ in audit.usages(layer)):
+        graph = ""
+    checkpoint = shlex.quote(one_line(audit.subject))
+    return (
+        f"# python scripts/recalibrate.py {checkpoint} recalibrated.ckpt{graph} --data rows.npz\n"
+        f"# estimates the statistics anew, without training{without}\n"
+        f"# or, to train again:\n{train}"
+    )
 
 
 def run_updates(audit, layer=None):
@@ -41,38 +64,25 @@ def run_updates(audit, layer=None):
 
     layer: a `BatchNorm`, or None where only a checkpoint names it.
     """
+    lines = audit.fact(_lines_by_train_op)
     if layer is None or not audit.trained_by_batch(layer):
-        return audit.fact(_run_all)
+        return next(iter(lines.values())) if len(lines) == 1 else run_these(audit, [])
     if None in map(audit.fact(_runners).get, _own_updates(audit, layer)):
         return run_inside(audit, layer)
-    return audit.fact(_run_by_train_op)[_train_op_of(audit, layer)]
+    return lines[_train_op_of(audit, layer)]
 
 
-def _run_all(audit):
-    groups = list(audit.fact(_layers_by_train_op).values())
-    if len(groups) > 1:
-        return COLLECTED
-    return run_these(audit, _updates_of_all(audit, groups[0] if groups else []))
-
-
-def _run_by_train_op(audit):
-    """For each train op, how it is made so that it runs the updates of all layers that it trains.
-
-    The text has the names of all these updates, and is made once for all these layers.
-    """
-    texts = {}
-    for train_op, layers in audit.fact(_layers_by_train_op).items():
-        updates = _updates_of_all(audit, layers)
+def _lines_by_train_op(audit):
+    """Where there are several train ops, each to the lines that run the updates of the layers that it trains."""
+    lines = {}
+    for train_op, layers in _layers_by_train_op(audit).items():
+        updates = [update for layer in layers for update in _own_updates(audit, layer)]
         if train_op is None:
-            texts[None] = run_these(audit, updates)
+            lines[None] = run_these(audit, updates)
         else:
             step = f"# in the step that trains {printable(layers[0].name)}: {printable(audit.graph.names[train_op])}"
-            texts[train_op] = f"{step}\n{run_these(audit, updates, alone=True)}"
-    return texts
-
-
-def _updates_of_all(audit, layers):
-    return [update for layer in layers for update in _own_updates(audit, layer)]
+            lines[train_op] = f"{step}\n{run_these(audit, updates, alone=True)}"
+    return lines
 
 
 def run_these(audit, updates, alone=False):
@@ -89,7 +99,7 @@ def run_these(audit, updates, alone=False):
     if not others and _is_collection_right(audit, updates):
         return COLLECTED
     lines = ["names = [", *(f"    {json.dumps(audit.graph.names[node])}," for node in sorted(runners)), "]"]
-    libraries = {audit.fact(_libraries)[update] for update in updates}
+    libraries = {audit.fact(_libraries).get(update) for update in updates}
     if libraries == {KERAS} and all(_is_trained(audit, update) for update in updates):
         lines.append("# or, in Keras, model.get_updates_for(x), where x is what the model was called on in training")
     if libraries == {TENSORPACK}:
@@ -114,7 +124,14 @@ def run_inside(audit, layer):
 def _own_updates(audit, layer):
     """The updates that follow the batches that the layer is trained on, or whose batch is not known."""
     trained = {use for use in layer.uses if audit.step.roles[use] == "training"}
-    return [update for update in layer.updates if not update.uses or not trained.isdisjoint(update.uses)]
+    updates = _all_updates(audit, layer)
+    return [update for update in updates if not update.uses or not trained.isdisjoint(update.uses)]
+
+
+def _all_updates(audit, layer):
+    """The updates of a layer, and those of the variables that its moving statistics average."""
+    through = dict.fromkeys(variable for update in layer.updates for variable in update.through)
+    return dict.fromkeys([*layer.updates, *(u for variable in through for u in audit.updates.get(variable, ()))])
 
 
 def _train_op_of(audit, layer):
@@ -146,22 +163,23 @@ def _layers_by_train_op(audit):
 
 
 def _runners(audit):
-    """Each `Update` to the op to wait for so that it runs; None where there is none, in some loops and branches."""
-    frames = find_frames(audit.graph)
-    return {update: _runner(audit.graph, frames, update.node) for layer in audit.layers for update in layer.updates}
+    """Each `Update` to the op to wait for so that it runs; None where there is none, in some loops and branches.
 
-
-def _runner(graph, frames, update):
-    """The update itself, or, inside of a branch, loop or function, the first op outside that waits for it."""
-    stack, seen = [update], {update}
-    for node in stack:  # grows
-        if graph.top_level[node] == node and not frames[node] and not _is_conditional(graph, node):
-            return node
-        for after in graph.consumers[node] + graph.waiters[node]:
-            if after not in seen and len(seen) < _MOST_SEEN:
-                seen.add(after)
-                stack.append(after)
-    return None
+    That is the update itself, or, inside of a branch, loop or function, the nearest op outside that waits for it.
+    """
+    graph, frames = audit.graph, find_frames(audit.graph)
+    outside = [
+        graph.top_level[node] == node and not frames[node] and not _is_conditional(graph, node)
+        for node in range(len(graph.ops))
+    ]
+    runner = {node: node for node, is_outside in enumerate(outside) if is_outside}
+    nodes = list(runner)
+    for node in nodes:  # grows
+        for source in (*(output.node for output in graph.inputs[node]), *graph.controls[node]):
+            if source not in runner:
+                runner[source] = runner[node]
+                nodes.append(source)
+    return {update: runner.get(update.node) for updates in audit.updates.values() for update in updates}
 
 
 def _is_conditional(graph, node):
@@ -191,7 +209,7 @@ def _is_collection_harmful(audit):
 
 
 def _libraries(audit):
-    return {update: library_of(audit, layer) for layer in audit.layers for update in layer.updates}
+    return {update: library_of(audit, layer) for layer in audit.layers for update in _all_updates(audit, layer)}
 
 
 def _updates_in_collection(audit):

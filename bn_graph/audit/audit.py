@@ -27,7 +27,8 @@ def audit_graph(graph, train_op=None, loss=None, num_steps: int | None = None, a
 
     Args:
         graph: a `tf.Graph` (compat.v1), a GraphDef, a MetaGraphDef, or a path: a MetaGraph (.meta), a GraphDef (.pb,
-            .pbtxt), the folder of a SavedModel, or a checkpoint, with its .meta beside it where there is one.
+            .pbtxt), an event file, a checkpoint, with the graph beside it where there is one, or a folder of these, as
+            `formats.graph_paths.find_graph` takes it.
         train_op: the op that trains, or its name, or a list of several. By default those in the collection TRAIN_OP and
             whatever depends on them; without that collection, whatever runs an optimizer.
         loss: the tensor that is minimised, or its name; for graphs in which no train op can be found.

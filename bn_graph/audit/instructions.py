@@ -147,9 +147,9 @@ def copy_statistics(audit, layer, copied):
     for variable in copied:
         for node in audit.assignments.get(variable, ()):
             sources |= made_of(graph, graph.inputs[node][1]).variables - {variable}
-    others = [other for other in audit.layers if other is not layer]
-    trained = next((other for other in others if _parameters(graph, other) & sources), None)
-    pairs = [(layer.mean, trained.mean), (layer.variance, trained.variance)] if trained else []
+    layers = audit.fact(_layers_by_parameter)
+    trained = next((layers[variable] for variable in sorted(sources) if variable in layers), layer)
+    pairs = [(layer.mean, trained.mean), (layer.variance, trained.variance)] if trained is not layer else []
     names = [
         f"    ({json.dumps(graph.names[copy])}, {json.dumps(graph.names[source])}),"
         for copy, source in pairs
@@ -166,5 +166,5 @@ def copy_statistics(audit, layer, copied):
     ])  # fmt: skip
 
 
-def _parameters(graph, layer):
-    return set().union(*(parameters_of(graph, use) for use in layer.uses))
+def _layers_by_parameter(audit):
+    return {v: layer for layer in audit.layers for use in layer.uses for v in parameters_of(audit.graph, use)}

@@ -13,10 +13,11 @@ from tensorflow.python.client.session import SessionInterface
 from bn_graph.audit.advice import run_updates
 from bn_graph.audit.audit import audit_of
 from bn_graph.audit.graph.frames import find_frames
-from bn_graph.audit.graph.ops import COMPARE_OPS, LOOP_OPS
+from bn_graph.audit.graph.ops import COMPARE_OPS, LOOP_OPS, is_optimizer_op
 from bn_graph.audit.layers.normalizations import parameters_of
 from bn_graph.audit.report import shortened
 from bn_graph.audit.rules import apply
+from bn_graph.audit.training_step import targets
 from bn_graph.formats.tf_graph import source_of
 from bn_graph.tf1 import tf
 
@@ -77,8 +78,8 @@ class MovingStatisticsSession(SessionInterface):
 
         session = MovingStatisticsSession(session)
 
-    Everything but `run` is the session's own. What `make_callable` returns, and runs of the session itself, are not
-    seen.
+    In `with session:` it is the default session, which `train_op.run()` uses. Everything but `run` is the session's
+    own. What `make_callable` returns, and runs of the session itself, are not seen.
 
     Args:
         session: a `tf.Session`, whose graph is complete.
@@ -96,11 +97,16 @@ class MovingStatisticsSession(SessionInterface):
     def __getattr__(self, name):
         return getattr(self._session, name)
 
+    as_default = tf.Session.as_default
+
     def __enter__(self):
         self._session.__enter__()
+        self._default = self.as_default()
+        self._default.__enter__()
         return self
 
     def __exit__(self, *error):
+        self._default.__exit__(*error)
         return self._session.__exit__(*error)
 
     @property
@@ -150,8 +156,9 @@ class _Watched:
 
     name: str
     statistics: list
-    parameters: list
+    parameters: list  # those that any optimizer trains
     on_batch: list  # the conditions, {name of a predicate: value}, under which it is trained on its batch
+    uses: list  # the nodes of those uses
 
 
 @dataclasses.dataclass
@@ -159,6 +166,7 @@ class _Run:
     """What a run of some fetches does."""
 
     trains: bool  # whether it changes parameters
+    layers: list  # the `_Watched` that it computes
     assigned: set  # the names of the moving statistics that it may assign
     predicates: dict  # the tensors, by name, that decide which statistics the layers use, as far as they can be had
 
@@ -171,11 +179,11 @@ class _Watch:
         self._graph, self._audit = graph, audit
         frames = find_frames(audit.graph)
         self._layers = [_watched(audit, frames, layer) for layer in audit.layers if audit.trained_by_batch(layer)]
-        self._layers = [layer for layer in self._layers if layer.statistics and layer.parameters]
+        self._layers = [layer for layer in self._layers if layer.statistics]
         self._by_name = {variable.op.name: variable for variable in tf.global_variables() + tf.local_variables()}
         names = {name for layer in self._layers for name in (*layer.statistics, *layer.parameters)}
         self._variables = {name: self._by_name[name] for name in names if name in self._by_name}
-        self._runs = {}  # names of fetches to a `_Run`
+        self._runs, self._run = {}, None  # names of fetches to a `_Run`, and that of the latest step
         self._steps, self._before, self._on_batch, self._assigned = 0, None, set(), set()
         self.done = not self._layers
 
@@ -188,6 +196,7 @@ class _Watch:
         self._assigned |= run.assigned
         if not run.trains:
             return None
+        self._run = run
         if self._steps == 0:
             self._before = session.run(self._variables)
         return run.predicates
@@ -195,7 +204,7 @@ class _Watch:
     def after(self, session, predicates):
         """What is to be said after a training step, or None. predicates: the values of what `before` returned."""
         self._steps += 1
-        for layer in self._layers:
+        for layer in self._run.layers:
             if any(_hold(conditions, predicates) for conditions in layer.on_batch):
                 self._on_batch.add(layer.name)
         if self._steps < STEPS:
@@ -204,7 +213,7 @@ class _Watch:
         after = session.run(self._variables)
         idle = [layer.name for layer in self._layers if layer.name in self._on_batch and self._is_idle(layer, after)]
         message = self._message(idle) if idle else None
-        self._audit = self._before = self._runs = None  # to be free
+        self._audit = self._before = self._runs = self._run = None  # to be free
         return message
 
     def _message(self, idle):
@@ -223,6 +232,7 @@ class _Watch:
         predicates = {name for layer in self._layers for conditions in layer.on_batch for name in conditions}
         return _Run(
             trains=any(op in run for op in audit.step.optimizer_ops),
+            layers=[layer for layer in self._layers if not run.isdisjoint(layer.uses)],
             assigned={graph.names[v] for v in statistics if not run.isdisjoint(audit.assignments.get(v, ()))},
             predicates={
                 name: self._by_name.get(name, self._graph.get_operation_by_name(name).outputs[0])
@@ -232,11 +242,11 @@ class _Watch:
         )
 
     def _is_idle(self, layer, after):
-        """Whether a layer's parameters were trained, and its moving statistics are what they were, bit for bit.
+        """Whether a layer's parameters were trained, if any are, and its moving statistics are the same bit for bit.
 
-        One of two stays where it is wrong that nobody assigned it: a batch may have a mean of 0.
+        One of two that stays is right where something assigned it: a batch may have a mean of 0.
         """
-        trained = any(self._changed(name, after) for name in layer.parameters)
+        trained = not layer.parameters or any(self._changed(name, after) for name in layer.parameters)
         still = [name for name in layer.statistics if name in after and not self._changed(name, after)]
         return trained and bool(still) and (len(still) == len(layer.statistics) or not self._assigned.issuperset(still))
 
@@ -246,16 +256,20 @@ class _Watch:
 
 def _watched(audit, frames, layer):
     graph = audit.graph
-    parameters = {layer.gamma, layer.beta} & audit.step.parameters  # the weights in front may be large
-    parameters = parameters or set().union(*(parameters_of(graph, use) for use in layer.uses)) & audit.step.parameters
-    on_batch = []
-    for _, kind, conditions in audit.usages(layer, "training"):
+    optimizers = [node for node, op in enumerate(graph.ops) if is_optimizer_op(op)]
+    trained = audit.step.parameters.union(*(targets(graph, node) for node in optimizers))
+    parameters = {layer.gamma, layer.beta} & trained  # the weights in front may be large
+    parameters = parameters or set().union(*(parameters_of(graph, use) for use in layer.uses)) & trained
+    on_batch, uses = [], []
+    for use, kind, conditions in audit.usages(layer, "training"):
         known = {node: value for node, value in conditions if graph.ops[node] not in LOOP_OPS}
         # A predicate in a branch, loop or function cannot be fetched. Whether it holds is then not known.
         inside = [node for node in known if graph.top_level[node] != node or graph.conditions[node] or frames[node]]
         if kind == "batch" and not inside:
             on_batch.append({graph.names[node]: value for node, value in known.items()})
-    return _Watched(layer.name, list(audit.names(layer.statistics)), list(audit.names(parameters)), on_batch)
+            uses.append(use.output)
+    statistics = list(audit.names(layer.statistics))
+    return _Watched(layer.name, statistics, list(audit.names(parameters)), on_batch, uses)
 
 
 def _with_calls(graph, run):

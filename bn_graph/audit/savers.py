@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from bn_graph.audit.evidence import GLOBAL_STEP
 from bn_graph.audit.graph.flat_graph import Output
 from bn_graph.audit.graph.ops import ASSIGN_OPS
 
@@ -125,3 +126,10 @@ def read_numbers(audit, name, kinds):
     if not isinstance(dtype, np.dtype) or dtype.kind not in kinds or not math.prod(shape):
         return None
     return audit.checkpoint.read(name)
+
+
+def is_before_training(audit):
+    """Whether the checkpoint was saved before the first training step, as far as its global step says."""
+    steps = audit.names(audit.variables_in(GLOBAL_STEP)) or ("global_step",)
+    values = [read_numbers(audit, name, "iu") for name in steps if name in audit.checkpoint_names]
+    return any(value is not None and not value.any() for value in values)

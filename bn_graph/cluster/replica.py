@@ -7,11 +7,13 @@ import json
 
 import numpy as np
 
+from bn_graph.cluster.exchange import JoinedQueue, announcement, count_progress, done_queue, session_config
 from bn_graph.cluster.tf_config import Cluster
 from bn_graph.cluster.watchdog import POLL_SECONDS, Watchdog
 from bn_graph.config import LARGEST_SEED, TutorialConfig
 from bn_graph.graph import build_graph
 from bn_graph.mnist import Splits
+from bn_graph.record import versions
 from bn_graph.tf1 import make_callable, tf
 from bn_graph.training import SessionLoop
 
@@ -24,59 +26,9 @@ class TaskContext:
     config: TutorialConfig
     splits: Splits
     sync: bool  # whether the replicas make each step together
+    facts: dict  # what must be the same in all replicas, as `facts_of_replica` has it
     target: str  # of the process's own server, for sessions
     watchdog: Watchdog
-
-    def shared_settings(self) -> dict:
-        """What must be the same in all replicas, for JSON."""
-        settings = dataclasses.asdict(self.config)
-        del settings["seed"]
-        return settings | {"split": self.splits.split, "sync": self.sync, "training rows": len(self.splits.train_X)}
-
-
-def session_config(cluster: Cluster):
-    """The ConfigProto of a session that talks to the parameter servers and to its own process.
-
-    Without a filter, a session waits for every task of the cluster.
-    """
-    return tf.ConfigProto(device_filters=["/job:ps", cluster.me.device])
-
-
-def done_queue(ps):
-    """The queue at the parameter server `ps` into which each replica puts its number when it has done its part."""
-    # It has a container of its own, which is not emptied where the chief begins a run anew.
-    with tf.device(ps.device), tf.container("done"):
-        return tf.FIFOQueue(-1, tf.int32, shapes=[()], shared_name="done")
-
-
-class Board:
-    """A string at the first parameter server: what the chief says of the run that the replicas are to join.
-
-    target: of a server of the cluster.
-    """
-
-    def __init__(self, cluster: Cluster, target: str):
-        self._cluster, self._target = cluster, target
-
-    @staticmethod
-    def variable(cluster: Cluster):
-        """The variable of the string, in the default graph."""
-        with tf.device(cluster.ps[0].device), tf.container("board"):
-            return tf.Variable("", collections=[], name="board")
-
-    def session(self, graph):
-        """A `tf.Session` of a graph with that variable."""
-        return tf.Session(self._target, graph=graph, config=session_config(self._cluster))
-
-    def read(self) -> dict:
-        """What the chief says there: the name of its run and its settings. It is empty where there is nothing."""
-        with tf.Graph().as_default() as graph:
-            variable = self.variable(self._cluster)
-        with self.session(graph) as session:
-            try:
-                return json.loads(session.run(variable) or "{}")
-            except tf.errors.FailedPreconditionError:  # nobody has written there yet
-                return {}
 
 
 class Replica:
@@ -93,6 +45,8 @@ class Replica:
         number: which of the `count` replicas it is, 0 for the chief.
         tutorial: its `TutorialGraph`.
         global_step_after: int32 tensor, the global step when the train op is done.
+        joined_queue: `JoinedQueue`; report_joined: the op that tells the chief that this replica is there.
+        report_progress: the op by which the parameter servers see that the chief does something.
         report_done: the op that tells all parameter servers that this replica has done its part.
         training_sessions: the context that closes the sessions of `training_session`.
     """
@@ -112,11 +66,14 @@ class Replica:
             # The chief runs the update ops beside its train op; see `_own_config`.
             beside = self.sync and self.is_chief and context.config.updates == "control_dependencies"
             updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS) if beside else []
-            train_op = tf.group(tutorial.train_op, *updates)
+            self.report_progress = tf.group(*(count_progress(ps) for ps in cluster.ps if self.is_chief))
+            train_op = tf.group(tutorial.train_op, *updates, self.report_progress)
             with tf.control_dependencies([train_op]):
                 self.global_step_after = tutorial.global_step.read_value()
-            self._board = Board.variable(cluster)
-            self._announce = self._board.assign(json.dumps({"run": run, **context.shared_settings()}))
+            self._announcement = announcement(cluster, cluster.chief)
+            self._announce = self._announcement.assign(json.dumps({"run": run, "facts": context.facts}))
+            self.joined_queue = JoinedQueue(cluster)
+            self.report_joined = self.joined_queue.put(cluster.me, versions())
             self.report_done = tf.group(*(done_queue(ps).enqueue(self.number) for ps in cluster.ps))
         config = dataclasses.replace(context.config, seed=tutorial.config.seed)
         self.tutorial = dataclasses.replace(tutorial, config=config, train_op=train_op)
@@ -124,7 +81,7 @@ class Replica:
     def clear(self, runs) -> list:
         """The ops that free what these runs have left, so that whoever is still in one notices."""
         with self.tutorial.graph.as_default():
-            ops = [self._board.assign("")]
+            ops = [self._announcement.assign("")]
             for run, variable in itertools.product(runs, self.tutorial.variables.values()):
                 with tf.device(variable.device), tf.container(run):
                     handle = tf.raw_ops.VarHandleOp(
@@ -142,7 +99,7 @@ class Replica:
     def begin(self):
         """Lets the other replicas join, when all variables have their values. Returns the chief's training session."""
         session = self.training_session()
-        session.run(self._announce)
+        session.run([self._announce, self.report_progress])
         return session
 
     def training_session(self):
@@ -213,7 +170,6 @@ class ClusterLoop(SessionLoop):
         self._train = make_callable(session, fetches)
         self.step = int(session.run(tutorial.global_step))
         self._replica_step = self.step // self._replica.count
-        self._replica.watchdog.reset()
 
     def train(self, step, end=None):
         """Sees to it that the cluster has made the step. Returns its loss and its accuracy on the batch.
@@ -232,4 +188,19 @@ class ClusterLoop(SessionLoop):
         tloss, tacc, step_after = self._train(self._feed(step * self._replica.count + self._replica.number))
         self.step, self._replica_step = int(step_after), self._replica_step + 1
         self._measured[self.step - 1] = self._latest = tloss, tacc
+        self._replica.watchdog.reset()
+
+    def valid_accuracy(self):
+        accuracy = super().valid_accuracy()
+        self._report_progress()
+        return accuracy
+
+    def test_accuracy(self):
+        accuracy = super().test_accuracy()
+        self._report_progress()
+        return accuracy
+
+    def _report_progress(self):
+        """An evaluation is no step, and all the same something that the chief has done."""
+        self._session.run(self._replica.report_progress)
         self._replica.watchdog.reset()

@@ -9,7 +9,6 @@ to read it.
 
 import json
 import re
-import socket
 from typing import NamedTuple
 
 from bn_graph.errors import InputError
@@ -27,6 +26,10 @@ class Task(NamedTuple):
     address: str  # host:port
 
     @property
+    def name(self) -> str:
+        return f"{self.job} {self.index}"
+
+    @property
     def host(self) -> str:
         return self.address.rpartition(":")[0]
 
@@ -40,15 +43,7 @@ class Task(NamedTuple):
         return f"/job:{self.job}/task:{self.index}"
 
     def __str__(self):
-        return f"{self.job} {self.index} ({self.address})"
-
-    def answers(self, timeout: float = 1.0) -> bool:
-        """Whether something accepts a connection at its address within `timeout` seconds."""
-        try:
-            socket.create_connection((self.host, self.port), timeout).close()
-        except OSError:
-            return False
-        return True
+        return f"{self.name} ({self.address})"
 
 
 class Cluster(NamedTuple):
@@ -62,6 +57,11 @@ class Cluster(NamedTuple):
     @property
     def chief(self) -> Task:
         return self.replicas[0]
+
+    @property
+    def tasks(self) -> tuple:
+        """All its `Task`s."""
+        return self.replicas + self.ps
 
     @property
     def replica(self) -> int | None:

@@ -2,30 +2,38 @@
 
 import numpy as np
 
-_PRINTED, _MENDED = "#d55e00", "#0072b2"  # Okabe and Ito's vermilion and blue, which the colour-blind tell apart
+# How the pictures look, in one place. The colours are Okabe and Ito's, which the colour-blind tell apart.
+STYLE = {
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "legend.fontsize": 9,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+}
+_BLUE, _ORANGE, _GREEN, _VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+_PORT, _GRAPH_2016, _ORIGINAL, _ALLOWED = _BLUE, _ORANGE, _VERMILION, _GREEN
+_PRINTED, _MENDED = _VERMILION, _BLUE
 
 
 def comparison_figure(comparison):
     """A matplotlib figure of a comparison: all its pictures, one below the other."""
-    draws = (draw_envelope, draw_seeds, draw_pages)
-    figure = _figure(len(draws))
-    for axes, draw in zip(figure.axes, draws, strict=True):
-        draw(axes, comparison)
-    return figure
+    return _figure([draw_envelope, draw_seeds, draw_pages], comparison)
 
 
 def one_figure(draw, comparison):
     """A matplotlib figure of one picture. It is small, so that its text can be read on a phone."""
-    figure = _figure(1)
-    draw(figure.axes[0], comparison)
-    return figure
+    return _figure([draw], comparison)
 
 
-def _figure(rows):
-    from matplotlib.figure import Figure  # here: importing it takes a second, which a mistake in the options can spare
+def _figure(draws, comparison):
+    # Here: importing it takes a second, which a mistake in the options can spare.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, 4 * rows), layout="constrained")
-    figure.subplots(rows, 1)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 4 * len(draws)), layout="constrained")
+        for axes, draw in zip(figure.subplots(len(draws), 1, squeeze=False).flat, draws, strict=True):
+            draw(axes, comparison)
     return figure
 
 
@@ -37,9 +45,9 @@ def draw_envelope(axes, comparison):
     envelope = np.array(losses["envelope"])
     allowed = np.maximum(losses["envelopes_allowed"] * envelope, losses["floor"])
     bottom = np.finfo(np.float32).eps / 4  # under the smallest difference that float32 knows
-    axes.fill_between(steps, bottom, allowed, color="tab:green", alpha=0.12, label="allowed", linewidth=0)
-    axes.plot(steps, envelope, color="tab:green", linewidth=1, label="TF 0.12.1 from itself, one ulp away")
-    for name, color, label in (("graph_2016", "tab:orange", "the 2016 graph, now"), ("port", "tab:blue", "the port")):
+    axes.fill_between(steps, bottom, allowed, color=_ALLOWED, alpha=0.15, label="allowed", linewidth=0)
+    axes.plot(steps, envelope, color=_ALLOWED, linewidth=1, linestyle="--", label="TF 0.12.1 from itself, one ulp away")
+    for name, color, label in (("graph_2016", _GRAPH_2016, "the 2016 graph, now"), ("port", _PORT, "the port")):
         # A number that is not finite is None in a comparison.
         differences = np.abs(np.array(losses[name], dtype=float) / recorded - 1)
         largest = np.array(losses[f"{name}_apart"], dtype=float)
@@ -61,17 +69,16 @@ def draw_envelope(axes, comparison):
     axes.set_xlim(0, len(recorded))
     axes.set_xlabel("step")
     axes.set_ylabel("relative difference in loss")
-    axes.set_title("From the recorded run (lines: largest so far)", fontsize=10)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.9), fontsize=8)
-    axes.grid(alpha=0.3)
+    axes.set_title("From the recorded run (lines: largest so far)")
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.9))
 
 
 def draw_seeds(axes, comparison):
     """The band of the validation accuracies over the seeds, the original's, and the notebook's printed curve."""
     seeds, last_step = comparison["seeds"], comparison["steps"][-1]["step"]
     # The test accuracies are right of the last step, beside each other.
-    _draw_side(axes, seeds["original"], "tab:orange", "TF 0.12.1", 1.15 * last_step)
-    _draw_side(axes, seeds["port"], "tab:blue", "the port", 1.05 * last_step)
+    _draw_side(axes, seeds["original"], _ORIGINAL, "TF 0.12.1", 1.15 * last_step)
+    _draw_side(axes, seeds["port"], _PORT, "the port", 1.05 * last_step)
     _draw_printed(axes, seeds["printed"], 1.10 * last_step)
     # The first validation, after a single step, is far below all others and would hide them.
     lowest = [summary["lowest"] for summary in seeds["port"]["valid"][1:] if summary["lowest"] is not None]
@@ -79,9 +86,8 @@ def draw_seeds(axes, comparison):
         axes.set_ylim(bottom=100 * min(lowest) - 2, top=100)
     axes.set_xlabel("step")
     axes.set_ylabel("accuracy (%)")
-    axes.set_title("Over the seeds (the first validation is below)", fontsize=10)
-    axes.legend(loc="lower right", fontsize=8)
-    axes.grid(alpha=0.3)
+    axes.set_title("Over the seeds (the first validation is below)")
+    axes.legend(loc="lower right")
 
 
 def _draw_side(axes, side, color, label, test_x):
@@ -129,9 +135,8 @@ def draw_pages(axes, comparison):
     axes.set_ylim(0, 101)
     axes.set_xlabel("step")
     axes.set_ylabel("accuracy (%)")
-    axes.set_title("The page, and what its missing line costs", fontsize=10)
-    axes.legend(loc="lower right", fontsize=8)
-    axes.grid(alpha=0.3)
+    axes.set_title("The page, and what its missing line costs")
+    axes.legend(loc="lower right")
 
 
 def draw_validation(axes, records):

@@ -12,23 +12,44 @@ _UPDATE_KINDS = ("AssignSub", "AssignSubVariableOp")  # what moves a moving aver
 
 
 def compare_graphs(recorded: dict, imported: Graph2016, tutorial: TutorialGraph) -> dict:
-    """By part, rows of name, original, port and same.
+    """By part, rows of name, original, port, same, and why: why a difference is harmless, or empty.
 
     recorded: the `recording` of the run. imported: its graph of 2016.
     """
     original, port = _parts_of_2016(recorded, imported), _parts_of_port(tutorial)
     return {
         part: [
-            {
-                "name": name,
-                "original": original[part].get(name),
-                "port": port[part].get(name),
-                "same": original[part].get(name) == port[part].get(name),
-            }
+            _row(part, name, original[part].get(name), port[part].get(name))
             for name in dict.fromkeys([*original[part], *port[part]])
         ]
         for part in original
     }
+
+
+def _row(part, name, original, port):
+    same = original == port
+    return {
+        "name": name,
+        "original": original,
+        "port": port,
+        "same": same,
+        "why": "" if same else why_harmless(part, original, port),
+    }
+
+
+def why_harmless(part: str, original, port) -> str:
+    """Why a difference between the graphs changes no number; empty where that is not known."""
+    if None in (original, port):
+        return ""
+    if part == "update ops" and all(original[key] == port[key] for key in ("in_update_ops", "run_by_train_op")):
+        return (
+            "Only the op's name differs. It subtracts the same number from the same average, and the same op runs it."
+        )
+    if part == "kinds of op" and (original, port) == (["Variable"], ["VarHandleOp"]):
+        return "Today's TensorFlow keeps a variable as a resource, not as a reference. Its values are the same."
+    if part == "kinds of op" and (original, port) == (["AssignSub"], ["AssignSubVariableOp"]):
+        return "It is the same subtraction, for a variable that is a resource."
+    return ""
 
 
 def _parts_of_2016(recorded, imported):
@@ -77,8 +98,8 @@ def _random(kind, seed, op_seed):
 
 def _update_ops(graph, train_op):
     """From each moving average to the op that updates it, and who runs that op."""
-    collected = _ancestors(getattr(member, "op", member) for member in graph.get_collection(tf.GraphKeys.UPDATE_OPS))
-    run_by_train_op = _ancestors([train_op])
+    collected = ancestors(getattr(member, "op", member) for member in graph.get_collection(tf.GraphKeys.UPDATE_OPS))
+    run_by_train_op = ancestors([train_op])
     return {
         op.inputs[0].op.name: {
             "name": op.name,
@@ -94,7 +115,7 @@ def _update_kinds(graph):
     return sorted({op.type for op in graph.get_operations() if op.type in _UPDATE_KINDS})
 
 
-def _ancestors(ops):
+def ancestors(ops):
     """These ops and all that they depend on."""
     ancestors, waiting = set(), list(ops)
     while waiting:

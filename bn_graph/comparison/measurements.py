@@ -7,8 +7,10 @@ import numpy as np
 from scipy import stats
 
 from bn_graph.comparison.recordings import printed_notebook, printed_numbers, recorded_seeds, recording
-from bn_graph.comparison.rules import ENVELOPES, FLOOR, envelope, largest_so_far
+from bn_graph.comparison.rules import ENVELOPES, FLOOR, TOLERANCE, allowed, envelope, largest_so_far
 
+MARGIN = 0.002  # of two mean accuracies, within which they count as equivalent; see `bn_graph.comparison.limits`
+CONFIDENCE = 0.9  # of the interval that must lie within it: two one-sided tests at 5 %
 _FLOAT32_ERROR = 5e-7  # more than float32 is off where it holds an accuracy, as in 97.210002 %
 
 
@@ -20,7 +22,7 @@ def compare_steps(edition, recorded, graph_2016, port) -> list:
     printed = printed_notebook() if edition == "notebook" else {}
     recorded_valid = dict(zip(recorded["valid_step"], recorded["valid_accuracy"], strict=True))
     largest = largest_so_far(port.train_loss, recorded["train_loss"])
-    drift = envelope(recorded)
+    drift, limit = envelope(recorded), allowed(recorded)
     return [
         {
             "step": step,
@@ -34,6 +36,7 @@ def compare_steps(edition, recorded, graph_2016, port) -> list:
             },
             "apart": largest[step],
             "envelope": drift[step],
+            "allowed": limit[step],
         }
         for index, step in enumerate(port.valid_step)
     ]
@@ -47,8 +50,9 @@ def _at(record, index, step):
     }
 
 
-def compare_losses(recorded, graph_2016, port) -> dict:
-    """Every step: the losses, the largest relative difference so far, and what is allowed."""
+def compare_losses(name, graph_2016, port) -> dict:
+    """Every step: losses, the largest relative difference so far, and what is allowed. name: of the recorded run."""
+    recorded = recording(name)
     drift = envelope(recorded)
     (beyond_floor,) = np.nonzero(drift > FLOOR)
     return {
@@ -60,6 +64,7 @@ def compare_losses(recorded, graph_2016, port) -> dict:
         "envelope": drift,
         "envelopes_allowed": ENVELOPES,
         "floor": FLOOR,
+        "tolerance": TOLERANCE[name],  # of accuracies
         # where TF 0.12.1 and itself, one ulp apart, are further apart than what is always allowed
         "chaos_step": int(beyond_floor[0]) if beyond_floor.size else None,
         "test_accuracy": {
@@ -99,8 +104,10 @@ def _original_over_seeds(steps):
 def _tests_over_seeds(port, original):
     last_valid = [[curve[-1] for curve in side["valid_accuracy"]] for side in (port, original)]
     return {
-        "test": two_samples(port["test_accuracy"], original["test_accuracy"]),
-        "valid": two_samples(*last_valid),
+        "margin": MARGIN,
+        "confidence": CONFIDENCE,
+        "test": equivalence(port["test_accuracy"], original["test_accuracy"], MARGIN),
+        "valid": equivalence(*last_valid, MARGIN),
     }
 
 
@@ -164,6 +171,30 @@ def two_samples(first, second) -> dict:
         "high": interval.high,
         "welch": {"statistic": welch.statistic, "df": welch.df, "p": welch.pvalue},
         "mann_whitney": {"statistic": ranks.statistic, "p": ranks.pvalue},
+    }
+
+
+def equivalence(first, second, margin) -> dict:
+    """Whether the means of two samples are within `margin` of each other, by two one-sided tests (TOST, Welch's t).
+
+    Returns the difference, the interval of `CONFIDENCE`, the p-value of "they are further apart than the margin", and
+    in words whether that is shown: `equivalent`, `different` (the interval is beyond the margin) or `undecided`.
+    """
+    first, second = np.asarray(first), np.asarray(second)
+    above = stats.ttest_ind(first + margin, second, equal_var=False, alternative="greater")
+    below = stats.ttest_ind(first - margin, second, equal_var=False, alternative="less")
+    interval = stats.ttest_ind(first, second, equal_var=False).confidence_interval(CONFIDENCE)
+    verdict = "undecided"
+    if -margin < interval.low and interval.high < margin:
+        verdict = "equivalent"
+    elif interval.low > margin or interval.high < -margin:
+        verdict = "different"
+    return {
+        "difference": np.mean(first) - np.mean(second),
+        "low": interval.low,
+        "high": interval.high,
+        "p": np.max([above.pvalue, below.pvalue]),
+        "verdict": verdict,
     }
 
 

@@ -31,7 +31,7 @@ class _Step(NamedTuple):
     moments: dict  # layer to the mean and the variance of the batch before normalisation, float64 [units]
 
 
-def one_step(tutorial, name: str, step: int, splits) -> dict:
+def one_step(tutorial, name: str, step: int, splits, loop=None) -> dict:
     """Trains one step from a recorded state. How far is the result from the recorded one, in units of rounding?
 
     Args:
@@ -39,11 +39,12 @@ def one_step(tutorial, name: str, step: int, splits) -> dict:
         name: page, page_control_dependencies or notebook.
         step: 0, 1, 50 or 999.
         splits: `Splits`, the original ones.
+        loop: the loop of an engine, as `train` takes it; None: the step itself in one session.run.
 
     Returns: a dict, from `loss` and each variable to its largest difference; up to 1 it is rounding.
     """
     before, after = (recorded_state(name, step, when) for when in ("before", "after"))
-    trained = _train_step(tutorial, before, step, splits)
+    trained = _train_step(tutorial, before, step, splits, loop)
     condition = {
         scope: 1 + (mean - before[f"{scope}.moving_mean"]) ** 2 / variance
         for scope, (mean, variance) in trained.moments.items()
@@ -63,24 +64,39 @@ def one_step(tutorial, name: str, step: int, splits) -> dict:
     return ratios
 
 
-def _train_step(tutorial, state, step, splits):
+def _train_step(tutorial, state, step, splits, loop):
     """Sets the variables to `state`, brings the dropout's stream to `step`, and trains one step."""
     graph = tutorial.graph
     # A stateful random op goes on from run to run, so `step` draws bring it to where the recorded run had it.
     draw = next(op for op in graph.get_operations() if op.type == "RandomUniform")
     with graph.as_default(), tf.Session() as session:
-        for name, variable in tutorial.variables.items():
-            session.run(variable.initializer, {variable.initializer.inputs[1]: state[_key(name)]})
+        _set_variables(session, tutorial, state)
         for _ in range(step):
             session.run(draw)
         pre_norm = {scope: layer.pre_norm for scope, layer in tutorial.train_layers.items()}
         feed = tutorial.train_feed(*batch(splits, step, tutorial.config.batch_size))
-        loss, pre_norm, _ = session.run([tutorial.train_loss, pre_norm, tutorial.train_op], feed)
+        if loop is None:
+            loss, pre_norm, _ = session.run([tutorial.train_loss, pre_norm, tutorial.train_op], feed)
+        else:
+            pre_norm = session.run(pre_norm, feed)
+            _set_variables(session, tutorial, state)  # updates in place run along with a layer
+            loss = _train_in(loop(tutorial, splits, session), step)
         moments = {
             scope: (inputs.mean(axis=0, dtype=float), inputs.var(axis=0, dtype=float))
             for scope, inputs in pre_norm.items()
         }
         return _Step(loss, session.run(tutorial.variables), moments)
+
+
+def _set_variables(session, tutorial, state):
+    for name, variable in tutorial.variables.items():
+        session.run(variable.initializer, {variable.initializer.inputs[1]: state[_key(name)]})
+
+
+def _train_in(loop, step):
+    loop.begin(step)
+    loss, _ = loop.train(step, step + 1)
+    return loss
 
 
 def _compare_moving_statistics(trained, after, condition, updated):

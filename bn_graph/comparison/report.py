@@ -4,6 +4,7 @@ A number that was not finite is None in a comparison. It is written as a dash.
 """
 
 import base64
+import io
 import json
 from pathlib import Path
 
@@ -15,8 +16,22 @@ from bn_graph.pictures import picture_written_by_us, png
 
 GENERATOR = '<meta name="generator" content="bn_graph">'  # by which we know our own page again
 _DPI = 160
+_COLOURS = 64  # of a picture in the page, which makes it a third as large and looks the same
 _LARGEST_JSON = 2**28  # bytes; a comparison of a thousand seeds has a twentieth
-_TEMPLATE = Path(__file__).parent / "report.html"
+_FOLDER = Path(__file__).parent
+_CONTENTS = {  # the parts of the page, by their ids
+    "checks": "The checks",
+    "limits": "The limits, and why they are these",
+    "controls": "Negative control: ports broken on purpose",
+    "steps": "Step by step",
+    "originals": "The original's own text, run today",
+    "seeds": "Over the seeds",
+    "split": "The split",
+    "code": "The code, line by line",
+    "graph": "The graph, part by part",
+    "page": "The page: what the missing lines cost",
+    "made": "What made this",
+}
 
 
 def page_written_by_us(path) -> bool:
@@ -60,31 +75,48 @@ def html_page(comparison: dict) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": _percent, "points": _points, "number": _number, "loss": _loss}
+    environment.filters |= {
+        "percent": lambda *arguments: _percent(*arguments).replace(" ", "\u00a0"),  # not broken over two lines
+        "points": _points,
+        "apart": _points_apart,
+        "number": _number,
+        "loss": _loss,
+        "whole": _whole,
+    }
     pictures = {
-        draw.__name__.removeprefix("draw_"): base64.b64encode(png(one_figure(draw, comparison), _DPI)).decode()
+        draw.__name__.removeprefix("draw_"): base64.b64encode(_small_png(draw, comparison)).decode()
         for draw in (draw_envelope, draw_seeds, draw_pages)
     }
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        c=comparison, pictures=pictures, generator=GENERATOR
+    return environment.from_string(_read("report.html")).render(
+        c=comparison,
+        pictures=pictures,
+        generator=GENERATOR,
+        css=_read("report.css"),
+        contents=_CONTENTS,
     )
 
 
+def _read(name):
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _small_png(draw, comparison):
+    """The bytes of a PNG of one picture, in few colours."""
+    from PIL import Image  # here, so that --help need not wait for it
+
+    content = io.BytesIO()
+    with Image.open(io.BytesIO(png(one_figure(draw, comparison), _DPI))) as image:
+        image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(content, format="PNG", optimize=True)
+    return content.getvalue()
+
+
+_COLUMNS = {"port": "this port", "recorded": "recorded"}
+_WITNESSES = {"graph_2016": "2016 graph, now", "printed": "printed, 2016"}
+
+
 def summary_lines(comparison: dict):
-    """The short table that the command prints."""
-    columns = {"printed": "printed, 2016", "graph_2016": "2016 graph, now", "port": "this port", "recorded": "recorded"}
-    if comparison["edition"] != "notebook":
-        del columns["printed"]  # only the notebook was published with its output
-    yield "      " + "".join(f"{title:>18}" for title in columns.values()) + f"{'port apart from recorded':>32}"
-    yield "  step" + "".join(f"{'loss':>10}{'valid':>8}" for _ in columns) + (f"{'so far':>16}{'one-ulp envelope':>18}")
-    for row in comparison["steps"]:
-        cells = "".join(
-            f"{_loss(row[column]['train_loss']):>10}{_percent(row[column]['valid_accuracy'], 1):>8}"
-            if row[column]
-            else f"{'':>18}"
-            for column in columns
-        )
-        yield f"{row['step']:6}{cells}{_number(row['apart']):>16}{_number(row['envelope']):>18}"
+    """The short table that the command prints, and what was found beside it."""
+    yield from _table_lines(comparison)
     seeds = comparison["seeds"]
     for side, title in (("port", "port"), ("original", "TF 0.12.1")):
         if seeds[side]:
@@ -93,13 +125,72 @@ def summary_lines(comparison: dict):
                 f"Test accuracy over {test['n']} seeds, {title}: {_percent(test['mean'])} on average, "
                 f"standard deviation {_points(test['std'])}, {_percent(test['lowest'])} to {_percent(test['highest'])}"
             )
+    if seeds["tests"]:
+        yield _equivalence_line(seeds["tests"])
     page = comparison["page"]
     yield (
         f"The page as printed: {_percent(page['printed']['test_accuracy'])}; "
         f"with control dependencies: {_percent(page['mended']['test_accuracy'])}"
     )
+    yield _controls_line(comparison["controls"]["ports"])
+    for original in comparison["originals"]:
+        yield _original_line(original)
     if comparison["verdict"]["same"]:
         yield "The port is the original, by every rule."
+
+
+def _table_lines(comparison):
+    witnesses = dict(_WITNESSES)
+    if comparison["edition"] != "notebook":
+        del witnesses["printed"]  # only the notebook was published with its output
+
+    def cells(row, columns):
+        return "".join(
+            f"{_loss(row[column]['train_loss']):>10}{_percent(row[column]['valid_accuracy'], 1):>8}"
+            if row[column]
+            else f"{'':>18}"
+            for column in columns
+        )
+
+    def titles(columns):
+        return "".join(f"{title:>18}" for title in columns.values())
+
+    yield f"      {titles(_COLUMNS)}{'port apart from recorded':>28}{titles(witnesses)}"
+    pair = f"{'loss':>10}{'valid':>8}"
+    yield f"  step{pair * len(_COLUMNS)}{'so far':>16}{'allowed':>12}{pair * len(witnesses)}"
+    for row in comparison["steps"]:
+        apart = f"{_number(row['apart']):>16}{_number(row['allowed']):>12}"
+        yield f"{row['step']:6}{cells(row, _COLUMNS)}{apart}{cells(row, witnesses)}"
+
+
+def _equivalence_line(tests):
+    test, margin = tests["test"], _points(tests["margin"], 1)
+    verdict = {
+        "equivalent": f"equivalent within {margin} points",
+        "different": f"further apart than {margin} points",
+        "undecided": f"not shown to be within {margin} points; more seeds would tell",
+    }[test["verdict"]]
+    interval = f"{_points(test['low'])} to {_points(test['high'])}"
+    return f"The two averages: {verdict} ({_whole(100 * tests['confidence'])} % interval of the difference {interval})"
+
+
+def _controls_line(ports):
+    found = [
+        f"{port['name']} ({', '.join(rule['rule'] for rule in port['rules'] if not rule['kept']) or 'no rule'})"
+        for port in ports[1:]
+    ]
+    return f"Broken on purpose, and the rules that break: {', '.join(found)}"
+
+
+def _original_line(original):
+    port = original["from_port"]
+    test = f"test accuracy {_percent(original['test_accuracy'])}"
+    if port is None:
+        return f"{original['name']}, run today, its seed unknown: {test}"
+    return (
+        f"{original['name']}, run today from seed {original['seed']}: {port['steps_that_differ']} of "
+        f"{original['num_steps']} losses are not the port's; {test}"
+    )
 
 
 def _percent(fraction, digits=2):
@@ -109,7 +200,18 @@ def _percent(fraction, digits=2):
 
 def _points(fraction, digits=2):
     """A difference of accuracies, in percentage points."""
-    return "–" if fraction is None else f"{100 * fraction:.{digits}f}"
+    return "–" if fraction is None else f"{round(100 * fraction, digits) + 0.0:.{digits}f}"  # never -0.00
+
+
+def _points_apart(values):
+    """The difference of two accuracies, in percentage points."""
+    first, second = values
+    return "–" if None in values else _points(abs(first - second))
+
+
+def _whole(value):
+    """A number without digits behind the point."""
+    return "–" if value is None else f"{value:.0f}"
 
 
 def _number(value):

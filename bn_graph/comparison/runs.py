@@ -1,8 +1,12 @@
-"""Everything that a comparison trains: the 2016 graph, the port from several seeds and on both splits, both pages."""
+"""Everything that a comparison trains.
+
+That is the 2016 graph, the port from several seeds and on both splits, both pages, and ports broken on purpose.
+"""
 
 import dataclasses
 from typing import NamedTuple
 
+from bn_graph.comparison.controls import CONTROLS, STEPS, run_controls, run_of_controls
 from bn_graph.comparison.graph_2016 import Graph2016
 from bn_graph.comparison.graph_parts import compare_graphs
 from bn_graph.comparison.recordings import RECORDED, RECORDED_SEED, RUN_OF_EDITION, recording
@@ -21,13 +25,13 @@ class Plan(NamedTuple):
     name: str  # the recorded run that the edition is
     seeds: list  # `TutorialConfig`s of the port on the original split; the first has the recorded run's seed
     stratified: list  # those on the stratified split
-    pages: dict  # name of a recorded run of the page to its `TutorialConfig`, where it is not `name`
+    others: dict  # name of another recorded run to its `TutorialConfig`: of the pages, and what was asked for
 
     @property
     def num_steps(self) -> int:
         """Of all runs together."""
-        num_runs = 1 + len(self.seeds) + len(self.stratified) + len(self.pages)  # the first is the 2016 graph
-        return num_runs * self.seeds[0].steps
+        num_runs = 1 + len(self.seeds) + len(self.stratified) + len(self.others)  # the first is the 2016 graph
+        return num_runs * self.seeds[0].steps + len(CONTROLS) * STEPS
 
 
 class Runs(NamedTuple):
@@ -37,17 +41,23 @@ class Runs(NamedTuple):
     graph_parts: dict  # of `compare_graphs`
     port: list  # the port's runs on the original split, one a seed
     stratified: list  # those on the stratified split, from the first seeds
-    records: dict  # name of a recorded run to the port's `TrainingRecord` from the same seed: of `name` and both pages
+    records: dict  # name of a recorded run to the port's `TrainingRecord` from the same seed: of `name` and the others
+    controls: list  # of `run_controls`
 
 
-def plan_runs(edition: str, num_seeds: int) -> Plan:
-    """The runs of a comparison of an edition with seeds from 1 to `num_seeds`."""
+def plan_runs(edition: str, num_seeds: int, others=()) -> Plan:
+    """The runs of a comparison of an edition with seeds from 1 to `num_seeds`.
+
+    others: names of recorded runs that the port is to repeat, too.
+    """
     name = RUN_OF_EDITION[edition]
     # Validation is the dearest part of a run, so it is done where a line is printed. It draws nothing.
     config = dataclasses.replace(RECORDED[name], eval_every=RECORDED[name].print_every)
     seeds = [dataclasses.replace(config, seed=RECORDED_SEED + number) for number in range(num_seeds)]
-    pages = {page: dataclasses.replace(RECORDED[page], seed=RECORDED_SEED) for page in _PAGES if page != name}
-    return Plan(name, seeds, seeds[:_STRATIFIED_SEEDS], pages)
+    more = {
+        other: dataclasses.replace(RECORDED[other], seed=RECORDED_SEED) for other in (*_PAGES, *others) if other != name
+    }
+    return Plan(name, seeds, seeds[:_STRATIFIED_SEEDS], more)
 
 
 def train_all(plan: Plan, original, stratified, progress=None) -> Runs:
@@ -60,9 +70,10 @@ def train_all(plan: Plan, original, stratified, progress=None) -> Runs:
     port = [first] + [train_port(build_graph(config, original), original, progress) for config in plan.seeds[1:]]
     on_stratified = [train_port(build_graph(config, stratified), stratified, progress) for config in plan.stratified]
     records = {plan.name: first[0]}
-    for page, config in plan.pages.items():
-        records[page], _ = train_port(build_graph(config, original), original, progress)
-    return Runs(graph_2016, graph_parts, port, on_stratified, records)
+    for other, config in plan.others.items():
+        records[other], _ = train_port(build_graph(config, original), original, progress)
+    controls = run_controls(run_of_controls(plan.name), original, progress)
+    return Runs(graph_2016, graph_parts, port, on_stratified, records, controls)
 
 
 def train_port(tutorial, splits, progress=None, engine="in_graph"):

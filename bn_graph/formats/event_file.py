@@ -1,5 +1,6 @@
 """The graph in an event file of TensorBoard: a file of records, each an Event."""
 
+import os
 import struct
 
 import numpy as np
@@ -33,15 +34,16 @@ def read_graphs(path):
 def _records(path):
     """The records of a TFRecord file: length, checksum of that, bytes, checksum of these."""
     with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
         try:
             while len(header := file.read(12)) == 12:
                 length, checksum = struct.unpack("<QI", header)
                 check_masked(np.frombuffer(header[:8], np.uint8), checksum)
                 if length > _LARGEST_RECORD:
                     raise ValueError(f"a record of {length} bytes")
-                record, footer = file.read(length), file.read(4)
-                if len(record) < length or len(footer) < 4:
+                if length > size - file.tell() - 4:  # the rest is not written yet
                     return
+                record, footer = file.read(length), file.read(4)
                 check_masked(np.frombuffer(record, np.uint8), struct.unpack("<I", footer)[0])
                 yield record
         except OSError as error:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bn_graph.errors import InputError
-from bn_graph.files import read_whole
+from bn_graph.files import may_exist, read_whole
 
+_SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
 _GRAPH_SUFFIXES = (".meta", ".pb", ".pbtxt")
 _EVENTS = "events.out.tfevents"
 _STATE_FILE = "checkpoint"  # in which a Saver notes its latest one
@@ -45,12 +46,9 @@ def find_graph(path) -> GraphPath:
         return _in_folder(path)
     if path.name == _STATE_FILE and os.path.isfile(path):
         return _latest_checkpoint(path.parent)
-    if path.stem == "saved_model":
-        return GraphPath("saved_model", path)
-    if path.suffix in _GRAPH_SUFFIXES:
-        return GraphPath("graph", path)
-    if _EVENTS in path.name:
-        return GraphPath("events", path)
+    kind = _kind_of_file(path)
+    if kind and may_exist(path):
+        return GraphPath(kind, path)
     prefix = Path(_PART_OF_CHECKPOINT.sub("", str(path)))
     if _is_checkpoint(prefix) or glob.glob(str(prefix)):  # V1 files in parts are named by a pattern
         return _with_own_graph(prefix)
@@ -60,8 +58,17 @@ def find_graph(path) -> GraphPath:
     raise InputError(f"{path}: there is no such file{_candidates_text(path.parent)}")
 
 
+def _kind_of_file(path):
+    """What a file is by its name, or None: a checkpoint, or nothing."""
+    if path.name in _SAVED_MODELS:
+        return "saved_model"
+    if path.suffix in _GRAPH_SUFFIXES:
+        return "graph"
+    return "events" if _EVENTS in path.name else None
+
+
 def _in_folder(folder):
-    for name in ("saved_model.pb", "saved_model.pbtxt"):
+    for name in _SAVED_MODELS:
         if os.path.isfile(folder / name):
             return GraphPath("saved_model", folder / name)
     if os.path.isfile(folder / _STATE_FILE):
@@ -80,15 +87,21 @@ def _in_folder(folder):
 
 def _latest_checkpoint(folder):
     """The checkpoint that the file `checkpoint` names: by its path, or, in a folder that was moved, its name."""
-    state = read_whole(folder / _STATE_FILE, _LARGEST_STATE)
-    latest = _LATEST.search(state)
-    if latest:
-        name = Path(os.fsdecode(codecs.escape_decode(latest[1])[0]))
-        for prefix in (folder / name, folder / name.name):
-            if _is_checkpoint(prefix):
-                return _with_graph(prefix)
-    named = f"names {name}, which is not there" if latest else "names no checkpoint"
+    name = _named_in(read_whole(folder / _STATE_FILE, _LARGEST_STATE))
+    for prefix in (folder / name, folder / name.name) if name else ():
+        if _is_checkpoint(prefix):
+            return _with_graph(prefix)
+    named = f"names {name}, which is not there" if name else "names no checkpoint"
     raise InputError(f"{folder / _STATE_FILE}: {named}{_candidates_text(folder)}")
+
+
+def _named_in(state):
+    """The path that a file `checkpoint` gives, or None."""
+    latest = _LATEST.search(state)
+    try:
+        return Path(os.fsdecode(codecs.escape_decode(latest[1])[0])) if latest else None
+    except ValueError:  # "\x" and no number
+        return None
 
 
 def _is_checkpoint(prefix):

@@ -57,6 +57,7 @@ class CheckpointFolder:
         self.path, self.every, self.newest, self.failure = Path(path), every, None, None
         self._note = note or (lambda line: None)
         self._data, self._arithmetic = None, {}  # of the run that is saved here: `Splits.sha256`, `arithmetic.describe`
+        self._saved = False  # whether `newest` was saved by this process
         self._position = LogPosition()  # behind what the file of the record has of this run
 
     def __enter__(self):
@@ -97,6 +98,8 @@ class CheckpointFolder:
         Raises `InputError`, with all that differs, where the checkpoints are another run's.
         """
         self._data, self._arithmetic = splits.sha256(), arithmetic.describe()
+        if self._saved:  # a run that begins again in this process: the record in `newest` has gone on since
+            self.newest = self._newest_whole()
         if self.newest:
             differences = list(_differences(self.newest, SavedRun(self.path, record, self._data)))
             if differences:
@@ -122,7 +125,7 @@ class CheckpointFolder:
         try:
             with self._only_input_errors(f"the checkpoint after {record.num_steps} steps cannot be written"):
                 self.newest = self._write(self.path / f"step-{record.num_steps}", values, record)
-            self.failure = None
+            self.failure, self._saved = None, True
         except InputError as error:
             if self.newest is None:
                 raise

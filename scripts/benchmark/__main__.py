@@ -4,6 +4,7 @@
 python scripts/benchmark                    # training: the port's two engines beside other libraries
 python scripts/benchmark scale              # small and large networks, batches and data
 python scripts/benchmark audit              # the time of an audit against the size of the graph
+python scripts/benchmark monitor            # what it costs to watch the moving statistics
 python scripts/benchmark comparison         # ten seeds of compare_with_notebook.py
 python scripts/benchmark cluster            # clusters on the loopback beside one process: steps, and bytes of a step
 """
@@ -18,7 +19,7 @@ from typing import NamedTuple
 if not __package__:  # as Python runs a folder: sys.path has scripts/benchmark first, and not what has the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmark import audit, cluster, comparison, scale, training
+from benchmark import audit, cluster, comparison, monitor, scale, training
 from benchmark.machine import machine
 from benchmark.peers import SYSTEMS
 from bn_graph.cli import FORCE, Parser, check_output, run
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "training": Benchmark("the port beside other libraries", 5, training.measure, training.lines, training.draw),
     "scale": Benchmark("small and large", 1, scale.measure, scale.lines, scale.draw),
     "audit": Benchmark("an audit against the size of its graph", None, audit.measure, audit.lines, audit.draw),
+    "monitor": Benchmark("watching the moving statistics", 40, monitor.measure, monitor.lines, None),
     "comparison": Benchmark("ten seeds of compare_with_notebook.py", 1, comparison.measure, comparison.lines, None),
     "cluster": Benchmark("clusters on the loopback", 3, cluster.measure, cluster.lines, None),
 }

@@ -1,6 +1,7 @@
 """Runs graphs, those that were built here and those of old releases, and says what their moving statistics did."""
 
 import contextlib
+import dataclasses
 import re
 from pathlib import Path
 
@@ -14,6 +15,13 @@ TIMEOUT = 10_000  # ms, of a run; some graphs wait for what nobody puts into the
 STATISTIC = re.compile(
     r"((moving|pop)_(mean|var|variance)|(mean|variance)/EMA|moments/.*ExponentialMovingAverage)(_\d+)?$"
 )
+
+
+@dataclasses.dataclass
+class Imported(Built):
+    """A recorded graph."""
+
+    switches: list = dataclasses.field(default_factory=list)  # variables that decide whether it trains
 
 
 class CannotRun(Exception):
@@ -39,14 +47,17 @@ def imported(path, entry):
     with tf.Graph().as_default() as graph:
         try:
             tf.train.import_meta_graph(meta_graph)
-        except ValueError as error:
-            raise CannotRun(str(error)) from None
+        except (ValueError, KeyError) as error:  # KeyError: a collection names an op of a function
+            raise CannotRun(f"it cannot be imported: {error}") from None
+        if not all(hasattr(variable, "initializer") for variable in tf.global_variables() + tf.local_variables()):
+            raise CannotRun("its variables are known by name alone")
         if any("Queue" in op.type for op in graph.get_operations()):
             raise CannotRun("it waits for a queue")
         named = [graph.get_operation_by_name(entry["train_op"])] if entry["train_op"] else []
         train = named or graph.get_collection("train_op") or _optimizers(graph)
         init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
-    return Built(graph, {"train_op": entry["train_op"]}, train, feeds(graph), init=init)
+        switches = [variable for variable in tf.global_variables() if variable.dtype.is_bool]
+    return Imported(graph, {"train_op": entry["train_op"]}, train, feeds(graph), init=init, switches=switches)
 
 
 def _meta_graph(path):
@@ -78,7 +89,7 @@ def feeds(graph, batch=8):
     """Something for every placeholder; is_training is True."""
     random, fed = np.random.RandomState(1), {}
     for op in graph.get_operations():
-        if op.type != "Placeholder" and op.name != "keras_learning_phase":
+        if op.type != "Placeholder" and not op.name.endswith("keras_learning_phase"):
             continue
         tensor = op.outputs[0]
         if tensor.dtype == tf.resource:
@@ -108,6 +119,17 @@ def loss_of(graph):
     return tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in losses.values()])
 
 
+def names_behind(tensor):
+    """The names of all ops that run where a tensor is fetched."""
+    stack, names = [tensor.op], set()
+    while stack:
+        op = stack.pop()
+        if op.name not in names:
+            names.add(op.name)
+            stack += [source.op for source in op.inputs] + list(op.control_inputs)
+    return names
+
+
 def _is_there(graph, name):
     try:
         graph.get_operation_by_name(name)
@@ -118,22 +140,32 @@ def _is_there(graph, name):
 
 def initialize(session, built):
     """Twice, if need be: old releases let an initial value read a variable that may not have been initialized yet."""
-    with contextlib.suppress(tf.errors.FailedPreconditionError):
-        session.run(built.init, built.feed)
-        return
-    session.run(built.init, built.feed)
+    try:
+        run(session, built.init, built.feed)
+    except tf.errors.FailedPreconditionError:
+        run(session, built.init, built.feed)
+    for switch in getattr(built, "switches", ()):
+        session.run(switch.initializer, {switch.initializer.inputs[1]: True})
 
 
 def run(session, fetches, feed):
-    return session.run(fetches, feed, options=tf.RunOptions(timeout_in_ms=TIMEOUT))
+    """Runs the fetches. Raises `CannotRun` where they read a checkpoint or a function that is not there."""
+    try:
+        return session.run(fetches, feed, options=tf.RunOptions(timeout_in_ms=TIMEOUT))
+    except tf.errors.NotFoundError:
+        raise CannotRun("it reads what is not there") from None
 
 
-def moving_statistics(layers=None):
-    """The moving statistics in the default graph, by name; those of some layers only."""
-    statistics = {v.op.name: v for v in tf.global_variables() if STATISTIC.search(v.op.name)}
-    if layers is None:
-        return statistics
-    return {name: v for name, v in statistics.items() if any(name.startswith(f"{layer}/") for layer in layers)}
+def moving_statistics():
+    """The moving statistics in the default graph, by name."""
+    return {v.op.name: v for v in tf.global_variables() if STATISTIC.search(v.op.name)}
+
+
+def statistics_of(report, layers):
+    """The moving statistics of some layers of an `AuditReport`, named by `layers`, in the default graph, by name."""
+    variables = {layer["name"]: layer["variables"] for layer in report.layers}
+    own = {variables[layer][f"moving_{part}"] for layer in layers for part in ("mean", "variance")}
+    return {v.op.name: v for v in tf.global_variables() + tf.local_variables() if v.op.name in own}
 
 
 def values(session, variables):

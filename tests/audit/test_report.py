@@ -1,7 +1,11 @@
 """How the audit is asked and what it says: from Python, and by scripts/audit_graph.py."""
 
+import contextlib
+import io
 import json
+import os
 import runpy
+import subprocess
 import sys
 
 import pytest
@@ -9,6 +13,8 @@ import pytest
 import bn_graph
 from bn_graph import InputError
 from bn_graph.audit import audit_graph
+from bn_graph.audit.selection import FORMATS
+from bn_graph.cli import has_colours
 from bn_graph.tf1 import tf
 from tests.audit.cases.case import BOTH
 from tests.audit.cases.update_ops import by_hand
@@ -123,6 +129,98 @@ def test_json(command, metas):
         assert code == any(one["severity"] != "note" for one in found["findings"]) and err == ""
 
 
+def test_several_paths_are_reported_one_after_the_other(command, metas):
+    paths = [metas / f"{name}.meta" for name in ("clean", "error", "note")]
+    code, out, err = command(*paths)
+    assert (code, err) == (1, "")
+    assert out == "\n\n".join(str(audit_graph(path)) for path in paths) + "\n"
+    assert command(paths[0], paths[2])[0] == 0
+
+
+def test_of_several_paths_those_that_can_be_read_are_reported(command, metas, tmp_path):
+    (tmp_path / "text.meta").write_text("nothing")
+    code, out, err = command(tmp_path / "none.meta", metas / "clean.meta", tmp_path / "text.meta", metas / "note.meta")
+    assert code == 2
+    assert out == f"{audit_graph(metas / 'clean.meta')}\n\n{audit_graph(metas / 'note.meta')}\n"
+    first, second = err.splitlines()
+    assert first.startswith("audit_graph.py: ") and "none.meta: there is no such file; there is " in first
+    assert "text.meta: expected a MetaGraphDef" in second
+    code, out, _ = command(metas / "clean.meta", tmp_path / "none.meta", "--json")
+    assert code == 2 and [one["path"] for one in json.loads(out)] == [str(metas / "clean.meta")]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_printed(command, metas, name):
+    paths = [metas / "error.meta", metas / "note.meta"]
+    code, out, err = command(*paths, "--format", name)
+    assert (code, err) == (1, "")
+    assert out == FORMATS[name].render([audit_graph(path) for path in paths], several=True) + "\n"
+    assert command(paths[0], "--format", name)[1] == FORMATS[name].render([audit_graph(paths[0])]) + "\n"
+
+
+def test_the_exit_code_is_that_of_what_is_reported(command, metas):
+    error = metas / "error.meta"
+    for arguments, code in (
+        (["--select", "updates-never-run"], 1),
+        (["--select", "slow-decay,tiny-batch"], 0),
+        (["--ignore", "updates-never-run"], 0),
+        (["--ignore", "slow-decay, tiny-batch"], 1),
+        (["--select", "updates-never-run,slow-decay", "--ignore", "updates-never-run"], 0),
+        (["--severity", "error"], 1),
+    ):
+        returned, out, _ = command(error, *arguments)
+        assert (returned, "updates-never-run" in out) == (code, bool(code)), arguments
+        assert out.endswith(", 1 error\n" if code else ", 1 finding left out\n")
+    assert command(metas / "warning.meta")[0] == 1
+    assert command(metas / "warning.meta", "--severity", "error")[0] == 0
+    assert command(metas / "note.meta", "--severity", "warning")[1].endswith(", 1 finding left out\n")
+
+
+def test_what_is_run_beside_the_train_op_is_told(command, tmp_path):
+    built = network(**BOTH, updates="collected")
+    with built.graph.as_default():
+        tf.group(*tf.get_collection(tf.GraphKeys.UPDATE_OPS), name="update")
+        tf.train.export_meta_graph(str(tmp_path / "apart.meta"))
+    assert "undecided[updates-never-run]" in command(tmp_path / "apart.meta")[1]
+    returned, out, _ = command(tmp_path / "apart.meta", "--also-run", "update", "--also-run", "loss:0")
+    assert returned == 0 and "undecided" not in out
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_has_colours_unless_somebody_does_not_want_them(monkeypatch):
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    assert has_colours(Terminal()) and not has_colours(io.StringIO())
+    for name, value, colours in (
+        ("NO_COLOR", "1", False),
+        ("NO_COLOR", "", True),
+        ("TERM", "dumb", False),
+        ("TERM", "xterm", True),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert has_colours(Terminal()) == colours
+
+
+def test_a_terminal_is_coloured(metas):
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT_PATH, metas / "error.meta"],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": ""},
+    )
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as terminal, contextlib.suppress(OSError):  # as it ends
+        assert terminal.readline() == b"\x1b[31;1merror[updates-never-run]\x1b[0m: bn\r\n"
+        terminal.read()
+    assert process.wait() == 1
+
+
 def test_the_unknown_train_op(command, metas):
     for arguments in (["--train-op", "nowhere"], ["--loss", "nowhere"]):
         code, out, err = command(metas / "clean.meta", *arguments)
@@ -172,9 +270,12 @@ def test_a_path_through_a_file_is_one_clear_line(command, metas):
         assert (code, out, err.count("\n")) == (2, "", 1) and name in err
 
 
+OPTIONS = "train-op also-run loss num-steps select ignore severity format json rules explain".split()
+
+
 def test_help_names_every_option(command):
     code, out, _ = command("--help")
-    assert code == 0 and all(option in out for option in ("--train-op", "--loss", "--num-steps", "--json"))
+    assert code == 0 and all(f"--{option}" in out for option in OPTIONS)
 
 
 def test_the_command_in_a_process_of_its_own(metas, tmp_path):

@@ -3,28 +3,35 @@
 import dataclasses
 import json
 import os
+import re
 import statistics
 from html.parser import HTMLParser
 
+import markupsafe
 import numpy as np
 import pytest
 
-from bn_graph import NOTEBOOK, InputError, TrainingRecord, build_graph, recording, train
+from bn_graph import NOTEBOOK, InputError, TrainingRecord, __version__, build_graph, recording, train
 from bn_graph.comparison.compare import compare
 from bn_graph.comparison.graph_2016 import Graph2016
+from bn_graph.comparison.measurements import equivalence, two_samples
 from bn_graph.comparison.measurements import summarize as summary
-from bn_graph.comparison.measurements import two_samples
 from bn_graph.comparison.report import FILES, html_page, summary_lines
 from bn_graph.comparison.rules import accuracy_rule, envelope_rule
+from tests.comparison.texts import STEPS
 from tests.helpers import compare_with_notebook, largest_so_far, recorded_config
-from tests.paths import PACKAGED
+from tests.paths import PACKAGED, ROOT
+
+SAMPLE = ROOT / "bn_graph" / "comparison" / "sample_report.html"
 
 # What the command leaves behind.
 
 
 def test_the_command_prints_a_short_table_and_names_its_files(comparison):
     process, folder, found = comparison
-    assert process.stderr == ""  # no progress bar, where there is no terminal, and nothing of TensorFlow's
+    # No progress bar, where there is no terminal, and nothing of TensorFlow's.
+    (warning,) = process.stderr.splitlines()
+    assert "text.ipynb is somebody's program. It runs now, in a process of its own" in warning
     printed = process.stdout.splitlines()
     assert printed[:-1] == list(summary_lines(found)) and len(printed) < 25
     assert printed[-2] == "The port is the original, by every rule."
@@ -119,11 +126,11 @@ def test_the_seeds_are_summed_up_as_the_standard_library_does(comparison):
 
 
 def test_welchs_t_is_the_textbooks(comparison):
-    seeds = comparison[2]["seeds"]
-    first, second = seeds["port"]["test_accuracy"], seeds["original"]["test_accuracy"]
+    found = comparison[2]["split"]
+    first, second = found["original"]["test_accuracy"], found["stratified"]["test_accuracy"]
     difference = statistics.mean(first) - statistics.mean(second)
     error = (statistics.variance(first) / len(first) + statistics.variance(second) / len(second)) ** 0.5
-    test = seeds["tests"]["test"]
+    test = found["test"]
     assert test["difference"] == pytest.approx(difference)
     assert test["welch"]["statistic"] == pytest.approx(difference / error)
     assert test["low"] < difference < test["high"] and 0 < test["mann_whitney"]["p"] <= 1
@@ -175,6 +182,109 @@ def test_the_splits_are_counted_and_their_rows_told_apart(comparison, original):
         first = found[group]["first_seed"]
         assert first["low"] < first["accuracy"] == first["right"] / first["distinct"] < first["high"]
     assert found["stratified"]["seeds"] == found["original"]["seeds"] == [1, 2]
+
+
+# The limits, and ports that were broken on purpose.
+
+
+def test_every_limit_is_a_number_with_its_reason(comparison):
+    limits = {row["what"]: row for row in comparison[2]["limits"]}
+    assert [row["limit"] for row in limits.values()] == [
+        "3 one-ulp envelopes",
+        "1e-4 relative",
+        "1 × rounding",
+        "0.3 points",
+        "5.0 points",
+        "± 0.2 points",
+    ]
+    assert all(len(row["reason"]) > 80 for row in limits.values())
+    # The drifts that are said are those of the recordings.
+    for name, what in (("notebook", "validation and test"), ("page", "of the page as printed")):
+        run = recording(name)
+        drift = max(abs(other["test_accuracy"] - run["test_accuracy"]) for other in run["one_ulp"])
+        (said,) = re.findall(r"by up to ([\d.]+) points", limits[f"accuracy: {what}"]["reason"])
+        assert 0 < 100 * drift <= float(said) + 0.005
+
+
+def test_each_port_that_was_broken_on_purpose_breaks_a_rule_and_the_whole_one_none(comparison):
+    broken = {
+        port["name"]: {rule["rule"] for rule in port["rules"] if not rule["kept"]}
+        for port in comparison[2]["controls"]["ports"]
+    }
+    assert broken.pop("none") == set()
+    assert broken["bessel"] == {"one step"}  # it changes no training loss
+    assert {"envelope", "one step"} <= broken["epsilon"] and {"accuracy", "one step"} <= broken["decay"]
+    assert "Broken on purpose, and the rules that break: epsilon (" in comparison[0].stdout
+
+
+def test_means_are_equivalent_where_the_interval_is_within_the_margin_and_only_there():
+    values = [0.970, 0.971, 0.972, 0.973, 0.974]
+    higher = [value + 0.01 for value in values]
+    assert equivalence(values, values, 0.003)["verdict"] == "equivalent"
+    assert equivalence(values, values, 0.001)["verdict"] == "undecided"
+    assert equivalence(values, higher, 0.003)["verdict"] == "different"
+    test = equivalence(values, higher, 0.02)
+    assert test["verdict"] == "equivalent" and test["difference"] == pytest.approx(-0.01)
+    half = 1.8595 * (2 * 0.0025e-3 / 5) ** 0.5  # the 95 % quantile of t with 8 degrees of freedom; both variances
+    assert (test["low"], test["high"]) == pytest.approx((-0.01 - half, -0.01 + half), rel=1e-3)
+    # The p-value is below 5 % where the 90 % interval is within the margin, by the same arithmetic.
+    assert (
+        equivalence(values, higher, 0.01 + half * 1.001)["p"]
+        < 0.05
+        < equivalence(values, higher, 0.01 + half / 1.001)["p"]
+    )
+
+
+# A program of 2016.
+
+
+def test_the_program_ran_and_its_losses_are_the_ports_from_the_seed_of_the_recording(comparison):
+    process, _, found = comparison
+    (original,) = found["originals"]
+    recorded = recording("notebook")
+    assert (original["name"], original["recorded"], original["seed"]) == ("text.ipynb", "notebook", 1)
+    assert (original["updates"], original["num_steps"]) == ("in_place", STEPS)
+    assert original["from_port"]["largest"] < 1e-5 and original["from_port"]["test_accuracy"] is None  # it ended early
+    (row,) = original["steps"]
+    for side in ("text", "port"):
+        assert row[side]["train_loss"] == pytest.approx(recorded["train_loss"][0], rel=1e-5)
+        assert row[side]["valid_accuracy"] == pytest.approx(recorded["valid_accuracy"][0], abs=5e-4)
+    assert [rule["rule"] for rule in original["rules"]] == ["envelope", "accuracy"]
+    assert all(rule["kept"] for rule in original["rules"])
+    assert f"tested: {original['test_accuracy']:.2}"[:11] in original["printed"]
+    assert (
+        f"text.ipynb, run today from seed 1: {original['from_port']['steps_that_differ']} of 3 losses" in process.stdout
+    )
+
+
+def test_the_report_shows_what_of_the_program_was_changed_and_what_it_printed(comparison):
+    _, folder, found = comparison
+    (original,) = found["originals"]
+    assert "cell 2, line 2" in [change["place"] for change in original["syntax"]["changes"]]
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "each in a process of its own" in text and "digits: (70000, 784)" in text
+    assert "--original text.ipynb</code>" in text  # the command that made it
+
+
+def test_a_program_whose_seeds_cannot_be_mapped_is_one_draw_beside_the_ports_range(comparison):
+    found = json.loads(json.dumps(comparison[2]))
+    (original,) = found["originals"]
+    why_not = "its variables are not those of the recorded run"
+    original |= {"recorded": None, "why_not": why_not, "seed": None, "from_port": None, "steps": [], "rules": []}
+    assert f"Its seeds could not be mapped: {why_not}." in html_page(found)
+    assert any("text.ipynb, run today, its seed unknown" in line for line in summary_lines(found))
+
+
+# The code, side by side.
+
+
+def test_the_ports_lines_are_those_of_the_package_at_the_number_that_is_said(comparison):
+    for pairs in comparison[2]["code"]["parts"].values():
+        for pair in pairs:
+            lines = (ROOT / "bn_graph" / pair["module"]).read_text().splitlines()
+            shown = pair["port"].splitlines()
+            there = lines[pair["line"] - 1 :][: len(shown)]
+            assert [line.strip() for line in there] == [line.strip() for line in shown]
 
 
 # The graph and the page.
@@ -237,6 +347,9 @@ def test_a_port_with_bessels_correction_is_found_out(tmp_path):
         "@wrapt.when_imported('bn_graph.graph')\n"
         "def bessel(graph):\n"
         "    graph.batch_norm = functools.partial(graph.batch_norm, fused=True)\n"
+        "@wrapt.when_imported('bn_graph.comparison.controls')\n"
+        "def first_control(controls):\n"
+        "    controls.CONTROLS = controls.CONTROLS[:1]\n"
         "@wrapt.when_imported('bn_graph.comparison.runs')\n"
         "def first_runs(runs_module):\n"
         "    trained, runs = runs_module.train_port, {}\n"
@@ -260,6 +373,7 @@ def test_a_port_with_bessels_correction_is_found_out(tmp_path):
     found = json.loads((out / "comparison.json").read_text())
     assert found["verdict"]["same"] is False
     assert {rule["rule"] for rule in found["rules"] if not rule["kept"]} >= {"one step"}
+    assert "yes, wrongly" in (out / "report.html").read_text()  # the port that nobody broke on purpose
     # Another edition: what nobody printed is left out, and the report is there all the same.
     assert all(row["printed"] is None for row in found["steps"]) and found["seeds"]["printed"] is None
     text = (out / "report.html").read_text()
@@ -294,20 +408,42 @@ def test_the_page_is_self_contained_and_complete(comparison):
     assert ("html", {"lang": "en"}) in seen.tags
     assert "viewport" in {attributes.get("name") for tag, attributes in seen.tags if tag == "meta"}
     assert not {"script", "iframe", "object"} & {tag for tag, _ in seen.tags}
-    addresses = [a[key] for _, a in seen.tags for key in ("src", "href", "srcset") if key in a]
-    assert addresses and all(address.startswith("data:") for address in addresses) and "url(" not in text
+    addresses = {a[key] for _, a in seen.tags for key in ("src", "href", "srcset") if key in a}
+    ids = [a["id"] for _, a in seen.tags if "id" in a]
+    assert len(ids) == len(set(ids)) and "url(" not in text
+    outside = {a for a in addresses if not a.startswith("data:") and a[1:] not in ids}
+    assert outside == {"https://creativecommons.org/licenses/by-sa/3.0/"}  # to read, not fetched
     pictures = [attributes for tag, attributes in seen.tags if tag == "img"]
     assert len(pictures) == 3 and all(len(picture["alt"]) > 20 for picture in pictures)
     assert text.count("<caption>") == len(seen.rows) == text.count("<table")
-    assert seen.rows["steps"] == 2 + len(found["steps"]) + 1
+    assert seen.rows["table-losses"] == 1 + len(found["steps"])
+    assert seen.rows["witnesses"] == 2 + len(found["steps"]) + 1
     assert seen.rows["pages"] == 2 + len(found["page"]["step"]) + 1
     assert seen.rows["graph-variables"] == 1 + len(found["graph"]["variables"])
     assert seen.rows["rules"] == 1 + len(found["rules"])
-    differing = sum(not row["same"] for rows in found["graph"].values() for row in rows)
-    assert text.count('<tr class="differs">') == differing > 0
+    (original,) = found["originals"]
+    amber = [row["why"] for rows in found["graph"].values() for row in rows if not row["same"]]
+    amber += [pair["why"] for pairs in found["code"]["parts"].values() for pair in pairs if pair["why"]]
+    assert all(len(why) > 20 for why in amber)  # each says why it is harmless
+    assert text.count('<tr class="differs">') == len(amber) + bool(original["syntax"]["divisions"])
     for version in (*found["made"]["versions"].values(), found["made"]["data"]["sha256"], "0.12.1"):
         assert version in text
     assert str(folder) not in text
+
+
+def test_the_sample_of_the_report_is_what_this_version_writes(comparison):
+    """Its numbers are those of one machine and one day, and of other programs. The rest is compared."""
+    _, folder, found = comparison
+    sample, report = (path.read_text(encoding="utf-8") for path in (SAMPLE, folder / "report.html"))
+    assert SAMPLE.stat().st_size < 300_000
+    assert f"bn_graph {__version__} made this page" in sample and "<strong>The port is the original.</strong>" in sample
+    for pattern in (r"<h2 id=.*?</h2>", r'<table id="(?!original-)[^"]+'):
+        assert set(re.findall(pattern, sample)) == set(re.findall(pattern, report)) != set()
+    written = [row["reason"] for row in found["limits"]]
+    pairs = [pair for part in found["code"]["parts"].values() for pair in part]
+    written += [pair[name] for pair in pairs for name in ("page", "port", "why")]
+    for words in written:
+        assert str(markupsafe.escape(words)) in sample, "make the sample again, as bn_graph/comparison/README.md says"
 
 
 def test_a_page_of_numbers_that_are_not_finite_is_still_a_page(comparison):
@@ -316,8 +452,10 @@ def test_a_page_of_numbers_that_are_not_finite_is_still_a_page(comparison):
         found["losses"]["port"][i] = found["losses"]["port_apart"][i] = None
     found["seeds"]["port"]["test"]["mean"] = None
     found["steps"][3]["port"]["train_loss"] = None
-    for test in found["seeds"]["tests"].values():
-        test["low"] = test["high"] = test["welch"]["p"] = None
+    for name in ("test", "valid"):
+        test = found["seeds"]["tests"][name]
+        test["low"] = test["high"] = test["p"] = None
+    found["split"]["test"]["welch"]["p"] = None
     assert "–" in html_page(found)
     assert list(summary_lines(found))
 

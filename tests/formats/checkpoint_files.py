@@ -52,10 +52,25 @@ def block(entries):
     return content + struct.pack("<2I", 0, 1)
 
 
+def masked_crc(content):
+    crc = crc32c(np.frombuffer(content, np.uint8))
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def record(content):
+    """A record of a TFRecord file."""
+    length = struct.pack("<Q", len(content))
+    return length + struct.pack("<I", masked_crc(length)) + content + struct.pack("<I", masked_crc(content))
+
+
+def event_record(**fields):
+    """A record of an event file: a tf.Event with these fields."""
+    return record(tf.Event(**fields).SerializeToString())
+
+
 def with_trailer(content, compression=0):
     content += bytes([compression])
-    crc = crc32c(np.frombuffer(content, np.uint8))
-    return content + struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    return content + struct.pack("<I", masked_crc(content))
 
 
 def table(entries, per_block=5):

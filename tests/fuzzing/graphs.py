@@ -65,11 +65,30 @@ def growing(rng):
     return {"graph.meta": meta.SerializeToString()}
 
 
+def event_file(rng, seeds):
+    """An event file whose checksums are right, or nearly all; beside it a file `checkpoint` that names something."""
+    from bn_graph.tf1 import tf
+    from tests.formats.checkpoint_files import event_record
+
+    graph = tf.MetaGraphDef.FromString(rng.choice([files["graph.meta"] for files in seeds if "graph.meta" in files]))
+    mutate(graph, rng)
+    field = {"meta_graph_def": graph.SerializeToString()}
+    if rng.random() < 0.5:
+        field = {"graph_def": graph.graph_def.SerializeToString()}
+    content = event_record(file_version="brain.Event:2") + event_record(**field)
+    files = {"graph/events.out.tfevents.1": damaged(rng, content) if rng.random() < 0.5 else content}
+    if rng.random() < 0.3:
+        files["graph/checkpoint"] = damaged(rng, b'model_checkpoint_path: "a\\x41\\"\\303\\251"\n')
+    return files
+
+
 def damage(rng, seeds):
     from bn_graph.tf1 import tf
 
     if rng.random() < 0.03:
         return growing(rng)
+    if rng.random() < 0.05:
+        return event_file(rng, seeds)
     files = dict(seeds[0] if rng.random() < 0.04 else rng.choice(seeds[1:]))  # text takes ten times as long
     name = rng.choice(sorted(files))
     kind, way = Path(name).suffix, rng.randrange(10)

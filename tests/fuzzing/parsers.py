@@ -8,7 +8,7 @@ The command needs no more than the names. So what takes long to import, TensorFl
 functions that the child calls.
 """
 
-from tests.fuzzing import checkpoints, graphs, idx, matlab, npz, outputs, records, saved_runs, tf_config
+from tests.fuzzing import checkpoints, graphs, idx, matlab, npz, outputs, programs, records, saved_runs, tf_config
 from tests.fuzzing.harness import Parser
 
 PARSERS = {
@@ -22,5 +22,6 @@ PARSERS = {
     "checkpoint V2": Parser(checkpoints.v2_seeds, checkpoints.damage_of("v2"), checkpoints.parse_of("v2")),
     "TF_CONFIG": Parser(tf_config.seeds, tf_config.damage, tf_config.parse, named="TF_CONFIG"),
     "run": Parser(saved_runs.seeds, saved_runs.damage, saved_runs.parse),
+    "program": Parser(programs.seeds, programs.damage, programs.parse),
     "graph": Parser(graphs.seeds, graphs.damage, graphs.parse, expansion=200),
 }

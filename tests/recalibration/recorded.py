@@ -110,7 +110,7 @@ def _stored(audit, session, variables, batch):
             before = session.run(variables[name].read_value())
             try:
                 run(session, [session.graph.get_operation_by_name(graph.names[update.node])], batch)
-            except (tf.errors.OpError, ValueError):
+            except (tf.errors.OpError, ValueError, KeyError):  # KeyError: it is in a function
                 continue
             after = session.run(variables[name].read_value())
             stored[name] = (after - update.decay * before) / (1 - update.decay)

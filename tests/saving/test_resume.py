@@ -100,6 +100,27 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits_in_either_engine(splits,
         assert resumed[0].engine == second
 
 
+@pytest.mark.parametrize("after", [15, 25])
+def test_a_run_that_fails_goes_on_in_the_same_process_from_what_was_saved(whole, splits, tmp_path, after):
+    class PeerIsLostError(Exception):
+        """As where a cluster's chief loses a parameter server."""
+
+    def fail():
+        asked.append(True)
+        if len(asked) == after:
+            raise PeerIsLostError
+
+    asked, notes = [], []
+    with CheckpointFolder(tmp_path, 10, notes.append) as checkpoints:
+        with pytest.raises(PeerIsLostError):
+            train(build_graph(CONFIG, splits), splits, checkpoints=checkpoints, stop=fail)
+        record = train(build_graph(CONFIG, splits), splits, checkpoints=checkpoints)
+    assert notes == [f"{tmp_path}: going on after {after // 10 * 10} of 40 steps"]
+    for name in MEASURES:
+        assert getattr(record, name) == getattr(whole[0], name), name
+    assert read_saved_run(tmp_path / "step-40").record.train_loss == whole[0].train_loss
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_however_often_it_is_stopped(whole, splits, tmp_path, engine):
     steps = []
@@ -135,7 +156,8 @@ def test_runs_that_are_killed_at_random_moments_end_in_the_same_bits():
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "engine"), [(signal.SIGINT, 130, "in_graph"), (signal.SIGTERM, 143, "session")]
+    ("number", "code", "engine"),
+    [(signal.SIGINT, 130, "in_graph"), (signal.SIGTERM, 143, "session"), (signal.SIGHUP, 129, "session")],
 )
 def test_a_signal_saves_and_the_same_command_goes_on(capfd, tmp_path, number, code, engine):
     record = tmp_path / "record.json"
@@ -165,11 +187,43 @@ def test_a_first_signal_is_noted_and_a_second_one_ends_at_once():
             os.kill(os.getpid(), signal.SIGINT)
             assert signals.number == signal.SIGINT
             os.kill(os.getpid(), signal.SIGINT)
-    before = signal.getsignal(signal.SIGTERM)
-    with Signals() as signals:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert signals.number == signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == before
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        before = signal.getsignal(number)
+        with Signals() as signals:
+            os.kill(os.getpid(), number)
+            assert signals.number == number
+        assert signal.getsignal(number) == before
+
+
+WAITING = """
+import sys
+from bn_graph.cli import Parser, run
+def command(arguments):
+    print("begun", flush=True)
+    sys.stdin.readline()
+run(Parser(), command)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_signal_ends_a_command_without_a_word_but_where_it_was_ignored_as_under_nohup(number, ignored):
+    handler = signal.SIG_IGN if ignored else signal.SIG_DFL
+    before = signal.signal(number, handler)  # a new process inherits SIG_IGN
+    try:
+        process = subprocess.Popen([sys.executable, "-c", WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)  # fmt: skip
+        with Signals() as signals:
+            os.kill(os.getpid(), number)
+            assert signals.number == (None if ignored else number)
+    finally:
+        signal.signal(number, before)
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(number)
+    if not ignored:
+        assert process.wait(60) == 128 + number
+    assert process.communicate("\n", timeout=60) == ("", "")
+    assert process.returncode == (0 if ignored else 128 + number)
 
 
 # damage

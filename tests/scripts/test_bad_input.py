@@ -345,6 +345,16 @@ $ --out LONG
     LONG: cannot be written: File name too long
 $ --out pipe.json
     pipe.json: cannot be written: Not a directory
+$ --original missing.py
+    missing.py: No such file or directory
+$ --original theirs.json
+    theirs.json: expected a name that ends in .py, .ipynb or .md
+$ --original ''
+    argument --original: expected a name, found nothing
+$ --original missing.py --minutes 0
+    --minutes must be above 0, found 0
+$ --mend
+    --mend is for a program of --original, and there is none
 $ surplus
     unrecognized arguments: surplus
 """,
@@ -402,13 +412,15 @@ $
 $ ''
     argument path: expected a name, found nothing
 $ nowhere.meta
-    nowhere.meta: No such file or directory
+    nowhere.meta: there is no such file; there is alone.ckpt, cut.ckpt, cut.meta, …
 $ nowhere.ckpt
-    nowhere.ckpt: there is no such file
+    nowhere.ckpt: there is no such file; there is …
 $ nowhere
-    nowhere: there is no such file
+    nowhere: there is no such file; there is …
+$ nowhere/model.meta
+    nowhere/model.meta: there is no such file
 $ theirs
-    theirs: expected a SavedModel, found a folder without saved_model.pb; name a file in it
+    theirs: expected a SavedModel, a checkpoint, a graph or event files in this folder, found none
 $ text.meta
     text.meta: expected a MetaGraphDef with nodes in it, found something else or damaged bytes
 $ text.pb
@@ -424,15 +436,15 @@ $ pipe.meta
 $ zeros.pb
     zeros.pb: expected a file, found a pipe or a device
 $ loop.json
-    loop.json: there is no such file
+    loop.json: not a checkpoint that can be read (Too many levels of symbolic links)
 $ folder.meta
-    folder.meta: expected a SavedModel, found a folder without saved_model.pb; name a file in it
+    folder.meta: expected a SavedModel, a checkpoint, a graph or event files in this folder, found none
 $ twice.pb
     twice.pb: the graph has two nodes named a
 $ LONG.meta
     LONG.meta: File name too long
 $ 'two\nlines.meta'
-    two\nlines.meta: No such file or directory
+    two\nlines.meta: there is no such file; there is …
 $ nameless.pb
     nameless.pb: expected a GraphDef or a MetaGraphDef or a SavedModel with nodes in it, found something else or damaged bytes
 $ bad_saved
@@ -457,10 +469,32 @@ $ page.meta --num-steps 1.5
     argument --num-steps: invalid int value: '1.5'
 $ page.meta --num-steps 999999999999999999999999999999
     num_steps must be a whole number from 1 to 9223372036854775807, found 999999999999999999999999999999
+$ page.meta --also-run nothing
+    page.meta: expected the name of the op that is run beside it, found 'nothing', which is no op there; it has Adam
+$ page.meta --also-run ''
+    argument --also-run: expected a name, found nothing
 $ page.meta --severity
-    unrecognized arguments: --severity
+    argument --severity: expected one argument
+$ page.meta --severity fatal
+    argument --severity: invalid choice: 'fatal' (choose from …
+$ page.meta --format xml
+    argument --format: invalid choice: 'xml' (choose from …
+$ page.meta --select updates-never-ran
+    argument --select: expected rules with commas between, found 'updates-never-ran'; did you mean updates-never-run?
+$ page.meta --ignore slow-decay,tiny-batches
+    argument --ignore: expected rules with commas between, found 'tiny-batches'; did you mean tiny-batch?
+$ page.meta --ignore everything
+    argument --ignore: expected rules with commas between, found 'everything'; --rules lists them
+$ page.meta --select ','
+    argument --select: expected rules with commas between, found ''; --rules lists them
+$ page.meta --explain updates-never-ran
+    expected a rule, one of no-updates, …; found 'updates-never-ran'
 $ page.meta surplus
-    unrecognized arguments: surplus
+    surplus: there is no such file; there is …
+$ page.meta ''
+    argument path: expected a name, found nothing
+$ page.meta page.meta --num-steps 0
+    num_steps must be a whole number from 1 to 9223372036854775807, found 0
 """,
 }
 # fmt: on

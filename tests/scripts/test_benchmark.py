@@ -1,5 +1,6 @@
 """scripts/benchmark, as a user types it."""
 
+import argparse
 import importlib.util
 import json
 import os
@@ -97,6 +98,20 @@ def test_the_audit_says_what_each_family_of_graphs_costs_for_each_byte(monkeypat
     *_, header, first = list(audit.lines(measured))[: -len(FAMILIES) + 1]
     assert header.split() == ["n", "=", "4", "n", "=", "8"]
     assert re.fullmatch(r"outputs_and_control_outputs( +[0-9.]+ s +[0-9.]+ us){2}", first)
+
+
+def test_what_watching_costs_is_a_small_part_of_a_step(monkeypatch):
+    """Of what the session and the hook do themselves: two steps are never equally long."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from benchmark import monitor
+
+    monkeypatch.setattr(monitor, "BLOCK", 5)
+    measured = monitor.measure(argparse.Namespace(rounds=2))
+    step = min(one["plain"] for one in measured["results"])
+    assert len(measured["results"]) == 2 and measured["own"].keys() == {"session", "hook"}
+    assert all(abs(seconds) < step / 100 for seconds in measured["own"].values())
+    text = "\n".join(monitor.lines(measured))
+    assert re.search(r"a watched session, after the tenth: [+-][0-9.]+%, the median of 2 rounds", text)
 
 
 @pytest.mark.parametrize(

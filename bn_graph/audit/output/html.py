@@ -2,23 +2,28 @@
 
 from html import escape
 
-from bn_graph.audit.report import AuditReport, shortened, summary
+from bn_graph.audit.graph.flat_graph import printable
+from bn_graph.audit.summary import shortened, summary
 
 _COLOURS = {"error": "#d55e00", "warning": "#e69f00", "note": "#56b4e9", "undecided": "#999999"}  # Okabe and Ito's
+_HEADER = "<tr><th>severity</th><th>rule</th><th>layer</th><th>what follows, and what to write</th></tr>"
 
 
-def render_one(report: AuditReport) -> str:
-    """A table of the findings, and of what is undecided."""
+def render_one(report) -> str:
+    """A table of the findings of an `AuditReport`, and of what is undecided."""
     rows = [
-        (f.severity, f.rule, f.layer, f"{escape(f.message)}<pre>{escape(f.fix)}</pre>{escape(shortened(f.evidence))}")
+        _row(
+            f.severity, f.rule, f.layer, f"{escape(f.message)}<pre>{escape(f.fix)}</pre>{escape(shortened(f.evidence))}"
+        )
         for f in report.findings
     ]
-    rows += [("undecided", u.rule, u.layer, escape(u.message)) for u in report.undecided]
-    cells = "".join(
+    rows += [_row("undecided", u.rule, u.layer, escape(u.message)) for u in report.undecided]
+    table = f"<table><thead>{_HEADER}</thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
+    return f"<p><b>{escape(printable(report.subject))}</b>: {escape(summary(report))}</p>{table}"
+
+
+def _row(severity, rule, layer, text):
+    return (
         f'<tr style="text-align: left; vertical-align: top"><td style="color: {_COLOURS[severity]}">{severity}</td>'
-        f"<td>{escape(rule)}</td><td>{escape(layer)}</td><td>{text}</td></tr>"
-        for severity, rule, layer, text in rows
+        f"<td>{escape(rule)}</td><td>{escape(printable(layer))}</td><td>{text}</td></tr>"
     )
-    header = "<tr><th>severity</th><th>rule</th><th>layer</th><th>what follows, and what to write</th></tr>"
-    table = f"<table><thead>{header}</thead><tbody>{cells}</tbody></table>" if rows else ""
-    return f"<p><b>{escape(report.subject)}</b>: {escape(summary(report))}</p>{table}"

@@ -1,11 +1,11 @@
-"""Reports as JSON: one object, or, of several paths, a list of them with their `path`."""
+"""Reports as JSON: one object, or, where several paths were asked about, a list of them with their `path`."""
 
 import json
 
-from bn_graph.audit.report import AuditReport
 
-
-def render(reports: list[AuditReport], colour: bool = False) -> str:
-    if len(reports) == 1:
-        return json.dumps(reports[0].to_json(), indent=2)
+def render(reports, colour=False, several=False) -> str:
+    """The objects that `AuditReport.to_json` returns."""
+    if not several:
+        (report,) = reports
+        return json.dumps(report.to_json(), indent=2)
     return json.dumps([{"path": report.subject, **report.to_json()} for report in reports], indent=2)

@@ -3,23 +3,26 @@
 import textwrap
 
 from bn_graph.audit.graph.flat_graph import printable
-from bn_graph.audit.report import AuditReport, shortened, summary
+from bn_graph.audit.summary import is_shortened, shortened, summary
 
 _WIDTH = 100
 _MOST_FIX_LINES = 12
 _COLOURS = {"error": "31;1", "warning": "33;1", "note": "36;1", "undecided": "35;1"}  # ANSI: red, yellow, cyan, magenta
+_WHOLE_LISTS = "Some lists are cut short here; --format json, or to_json() in Python, has the whole ones."
 
 
-def render(reports: list[AuditReport], colour: bool = False) -> str:
+def render(reports, colour=False, several=False) -> str:
     """The reports one after the other. What is the same for several layers is printed once."""
     return "\n\n".join(render_one(report, colour) for report in reports)
 
 
-def render_one(report: AuditReport, colour: bool = False) -> str:
-    """One report. colour: whether the severities are coloured by ANSI sequences."""
-    blocks = [_finding_block(findings, colour) for findings in _alike(report.findings, "severity rule message fix")]
-    blocks += [_undecided_block(items, colour) for items in _alike(report.undecided, "rule message")]
+def render_one(report, colour=False) -> str:
+    """One `AuditReport`. colour: whether the severities are coloured by ANSI sequences."""
+    findings, undecided = _alike(report.findings, "severity rule message fix"), _alike(report.undecided, "rule message")
+    blocks = [_finding_block(alike, colour) for alike in findings]
+    blocks += [_undecided_block(alike, colour) for alike in undecided]
     blocks += [_step_block(report.steps)] if report.steps else []
+    blocks += [textwrap.wrap(_WHOLE_LISTS, _WIDTH)] if _is_cut_short(findings, undecided, report.steps) else []
     return "\n\n".join(["\n".join(block) for block in blocks] + [f"{printable(report.subject)}: {summary(report)}"])
 
 
@@ -28,20 +31,36 @@ def _alike(items, fields):
     groups = {}
     for item in items:
         groups.setdefault(tuple(getattr(item, field) for field in fields.split()), []).append(item)
-    return groups.values()
+    return list(groups.values())
+
+
+def _is_cut_short(findings, undecided, steps):
+    return (
+        any(is_shortened([item.layer for item in alike]) for alike in [*findings, *undecided])
+        or any(is_shortened(_evidence(alike)) or _is_long(alike[0].fix) for alike in findings)
+        or any(is_shortened(step["trains"]) or is_shortened(step["moves"]) for step in steps)
+    )
+
+
+def _is_long(fix):
+    return len(fix.splitlines()) > _MOST_FIX_LINES
+
+
+def _evidence(findings):
+    return [name for finding in findings for name in finding.evidence]
 
 
 def _finding_block(findings, colour):
     first = findings[0]
     yield f"{_coloured(first.severity, first.rule, colour)}: {shortened([finding.layer for finding in findings])}"
     yield from _wrapped(first.message)
-    evidence = shortened([name for finding in findings for name in finding.evidence])
-    yield from _wrapped(f"at: {evidence}", hanging="    ")
+    yield from _wrapped(f"at: {shortened(_evidence(findings))}", hanging="    ")
     lines = first.fix.splitlines()
-    if len(lines) > _MOST_FIX_LINES:
-        lines[_MOST_FIX_LINES // 2 : 3 - _MOST_FIX_LINES // 2] = ["    ...  # --format json has all lines"]
+    if _is_long(first.fix):
+        shown = _MOST_FIX_LINES // 2
+        lines[shown:-shown] = [f"    ...  # and {len(lines) - 2 * shown} more"]
     for place, line in enumerate(lines):
-        yield f"    {'    ' if place else 'fix:'} {line}"
+        yield f"    {'    ' if place else 'fix:'} {line}".rstrip()
 
 
 def _undecided_block(items, colour):

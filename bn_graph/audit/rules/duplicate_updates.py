@@ -40,8 +40,7 @@ def check(layer, audit):
     if evaluation:
         averaging = "training steps average" if run.intersection(evaluation) else "whoever runs them all averages"
         message = f"UPDATE_OPS holds updates of an evaluation tower: {averaging} its data, too."
-        fix = run_without(audit, audit.fact(_evaluation_members))
-        yield Problem(sorted(evaluation, key=evaluation.get), message, fix)
+        yield Problem(sorted(evaluation, key=evaluation.get), message, audit.fact(_run_without_evaluation))
         return
     same = _same_updates(layer, run)
     if twice or same:
@@ -49,7 +48,7 @@ def check(layer, audit):
         again = {node for nodes in same for node in nodes[1:]}
         fix = run_these(audit, [update for update in layer.updates if update.node in run - again])
         evidence = [*sorted(twice, key=twice.get), *(node for nodes in same for node in nodes)]
-        yield Problem(evidence, message, run_without(audit, set()) if twice else fix)
+        yield Problem(evidence, message, audit.fact(_run_each_once) if twice else fix)
 
 
 def _same_updates(layer, run):
@@ -62,11 +61,15 @@ def _same_updates(layer, run):
     return [nodes for nodes in alike.values() if len(nodes) > 1]
 
 
-def _evaluation_members(audit):
-    """The members of UPDATE_OPS that are updates of evaluation towers."""
+def _run_each_once(audit):
+    return run_without(audit, set())
+
+
+def _run_without_evaluation(audit):
+    """How UPDATE_OPS is run without the members that are updates of evaluation towers."""
     members_of = audit.fact(_members_of)
     updates = [u for layer in audit.layers for u in layer.updates if u.uses and only_evaluates(audit, u)]
-    return {member for update in updates for _, member, _ in members_of.get(update.node, ())}
+    return run_without(audit, {member for u in updates for _, member, _ in members_of.get(u.node, ())})
 
 
 def _members_of(audit):

@@ -3,6 +3,8 @@
 No training step has updated them. Evaluation normalises by these values, and its results are wrong, however well the
 weights were trained.
 
+The weights are good. So `scripts/recalibrate.py` can estimate the statistics anew from data, without training.
+
 Wrong:
 
     train_op = optimizer.minimize(loss)
@@ -17,10 +19,10 @@ import math
 
 import numpy as np
 
-from bn_graph.audit.advice import run_updates
-from bn_graph.audit.evidence import GLOBAL_STEP, Doubt, Problem
+from bn_graph.audit.advice import recalibrate_or_train, run_updates
+from bn_graph.audit.evidence import Doubt, Problem
 from bn_graph.audit.graph.flat_graph import Output
-from bn_graph.audit.savers import is_untouched, read_numbers
+from bn_graph.audit.savers import is_before_training, is_untouched
 
 NAME = "statistics-untouched"
 SEVERITY = "error"
@@ -43,13 +45,7 @@ def check(layer, audit):
 def check_saved(saved, audit):
     if not is_untouched(saved, audit):
         return
-    if audit.fact(_is_before_training):
+    if audit.fact(is_before_training):
         yield Doubt("the checkpoint was saved before the first training step")
     else:
-        yield Problem(saved.statistics, _MESSAGE, run_updates(audit, saved.layer))
-
-
-def _is_before_training(audit):
-    steps = audit.names(audit.variables_in(GLOBAL_STEP)) or ("global_step",)
-    values = [read_numbers(audit, name, "iu") for name in steps if name in audit.checkpoint_names]
-    return any(value is not None and not value.any() for value in values)
+        yield Problem(saved.statistics, _MESSAGE, recalibrate_or_train(audit, saved.layer))

@@ -4,6 +4,8 @@
 Where nobody does, the moving mean stays 0 and the moving variance stays 1. Training looks perfect, because it uses the
 statistics of its batch; validation and test use the moving ones.
 
+A checkpoint that was trained so has good weights: `scripts/recalibrate.py` estimates its statistics anew from data.
+
 A session loop that fetches the update ops beside the train op is right, and the graph cannot show it.
 
 Wrong:
@@ -16,7 +18,7 @@ Right:
         train_op = optimizer.minimize(loss)
 """
 
-from bn_graph.audit.advice import run_updates
+from bn_graph.audit.advice import recalibrate_or_train
 from bn_graph.audit.evidence import Doubt, Problem, has_gradients
 from bn_graph.audit.graph.flat_graph import printable
 from bn_graph.audit.graph.ops import is_optimizer_op
@@ -45,7 +47,7 @@ def check(layer, audit):
             f"and {audit.who_reads_statistics(layer)} normalises by these, unless the session loop fetches the update "
             "ops itself."
         )
-        yield Problem(idle, message, run_updates(audit, layer))
+        yield Problem(idle, message, recalibrate_or_train(audit, layer))
     else:
         name = printable(audit.graph.names[min(beside)])
         yield Doubt(f"the updates run only where {name} is fetched along with the train op")

@@ -1,5 +1,9 @@
 """What the audit says to write works where it is written: programs that save, freeze, serve, or use Keras' phase."""
 
+import os
+import shlex
+
+import numpy as np
 import pytest
 
 from bn_graph.audit import audit_graph
@@ -13,6 +17,7 @@ from tests.audit.cases.case import BOTH
 from tests.audit.networks import network, new_graph
 from tests.audit.pieces import dense, done, inputs
 from tests.audit.sessions import initialize, session_of
+from tests.helpers import in_process
 
 pytestmark = pytest.mark.release
 
@@ -54,6 +59,49 @@ def test_the_statistics_of_the_next_checkpoint_are_no_longer_untouched(layer, tm
     after = train_and_save(built, tmp_path / "after")
     report = audit_graph(after, train_op=built.train.name)
     assert not by_rule(report, "statistics-untouched") and not by_rule(report, "updates-never-run")
+
+
+def follow_command(capfd, fix, built, folder):
+    """Runs the first line of a fix, a command; the checkpoint that it writes."""
+    np.savez(folder / "rows.npz", **{tensor.op.name: rows for tensor, rows in built.feed.items()})
+    program, *arguments = shlex.split(fix.text.splitlines()[0].removeprefix("# python scripts/"))
+    places = {name: folder / name for name in ("rows.npz", "recalibrated.ckpt", "train.meta")}
+    process = in_process(capfd, program, *(places.get(argument, argument) for argument in arguments))
+    assert process.returncode == 0, process.stderr
+    return folder / "recalibrated.ckpt"
+
+
+@pytest.mark.parametrize("graph", ["beside it", "elsewhere"])
+@pytest.mark.parametrize("layer", ["slim", "hand", "fused_v3"])
+def test_the_first_way_is_to_estimate_the_statistics_of_the_checkpoint_anew(layer, graph, tmp_path, capfd):
+    """The command finds the graph where it lies beside the checkpoint, and else asks for it."""
+    built = network(layer, **BOTH, updates="collected")
+    path = train_and_save(built, tmp_path / "my model")
+    if graph == "elsewhere":
+        os.rename(f"{path}.meta", tmp_path / "train.meta")
+    fix = only_fix(audit_graph(path), "statistics-untouched")
+    assert ("--graph train.meta" in fix.text) == (graph == "elsewhere")
+    report = audit_graph(follow_command(capfd, fix, built, tmp_path))
+    assert not by_rule(report, "statistics-untouched") and report.layers
+
+
+def test_both_rules_name_the_command_and_a_checkpoint_that_was_not_trained_has_nothing_to_rescue(tmp_path):
+    built = network("slim", **BOTH, updates="collected")
+    with built.graph.as_default():
+        step = tf.train.get_or_create_global_step()
+        saver, train_op = tf.train.Saver(), built.train.name
+        with tf.Session() as session:
+            initialize(session, built)
+            session.run(step.initializer)
+            new = saver.save(session, str(tmp_path / "new"))
+            session.run(step.assign(7))
+            trained = saver.save(session, str(tmp_path / "trained"))
+    report = audit_graph(trained, train_op=train_op)
+    fixes = {finding.rule: finding.fix for finding in report.findings}
+    assert fixes.keys() == {"updates-never-run", "statistics-untouched"} and len(set(fixes.values())) == 1
+    assert f"# python scripts/recalibrate.py {trained} recalibrated.ckpt --data" in fixes["updates-never-run"]
+    (finding,) = audit_graph(new, train_op=train_op).findings
+    assert finding.rule == "updates-never-run" and "recalibrate" not in finding.fix
 
 
 def frozen(built, output, path):
