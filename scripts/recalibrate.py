@@ -13,7 +13,8 @@ if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
 import json
 
 from bn_graph.cli import Parser, import_tensorflow, run
-from bn_graph.files import check_checkpoint_exists
+from bn_graph.files import check_exists
+from bn_graph.formats.graph_paths import find_graph
 
 # fmt: off
 # ruff: noqa: E501
@@ -22,7 +23,7 @@ parser = Parser(
     epilog="This imports and runs the graph: do it with graphs that you would run yourself. Exit code: 0 where every layer was estimated, 1 where one was left as it was, 2 where nothing could be done.",
 )
 option = parser.add_argument
-option("checkpoint", metavar="CHECKPOINT", help="the prefix of a checkpoint (before .index), a V1 file, or a frozen graph (.pb, .pbtxt)")
+option("checkpoint", metavar="CHECKPOINT", help="the prefix of a checkpoint (before .index, or before its step), a V1 file, a folder with a checkpoint in it, or a frozen graph (.pb, .pbtxt)")
 option("output", metavar="OUT", help="the prefix of the new checkpoint, or the new frozen graph")
 option("--graph", metavar="FILE.meta", help="the graph that trained it (default: the .meta beside the checkpoint)")
 option("--data", metavar="FILE.npz", help="arrays of rows, named after the placeholders that they are fed to")
@@ -40,7 +41,10 @@ def command(arguments):
     options = vars(arguments)
     checkpoint, output = options.pop("checkpoint"), options.pop("output")
     as_json = options.pop("json", False)
-    check_checkpoint_exists(checkpoint)
+    for path in filter(None, (checkpoint, options.get("graph"))):
+        find_graph(path)
+    if "data" in options:
+        check_exists(options["data"])
     import_tensorflow()
     from tqdm import tqdm
 

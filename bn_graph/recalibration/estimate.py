@@ -83,6 +83,8 @@ def _reason_against(layer, estimate, own_mean, moments):
     """
     if not estimate.is_finite:
         return "its values are not finite"
+    if moments[0].count < 2:
+        return "a batch has one value of a channel, and so no variance; expected batches of more rows"
     if layer.shape and estimate.mean.size != np.prod(layer.shape):
         return f"it averages {estimate.mean.size} groups of values for {np.prod(layer.shape)} channels"
     if own_mean is not None:

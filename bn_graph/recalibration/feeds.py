@@ -7,8 +7,10 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
+from tensorflow.core.framework.types_pb2 import DT_STRING
 
 from bn_graph.audit.graph.flat_graph import printable
+from bn_graph.config import SPLITS
 from bn_graph.errors import InputError
 
 ESTIMATES = ("population", "batch")
@@ -38,8 +40,9 @@ class Sample:
             value = getattr(self, name)
             if value is not None and not smallest <= value < 2**31:
                 raise InputError(f"{name} must be a whole number from {smallest} to {2**31 - 1}, found {value}")
-        if self.estimate not in ESTIMATES:
-            raise InputError(f"estimate must be {' or '.join(ESTIMATES)}, found {self.estimate!r}")
+        for name, choices in (("estimate", ESTIMATES), ("split", SPLITS)):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be {' or '.join(choices)}, found {getattr(self, name)!r}")
 
 
 class Feeds(NamedTuple):
@@ -57,10 +60,13 @@ def name_feeds(graph, subject, sample: Sample, predicates: dict) -> Feeds:
     """The `Feeds` of a `FlatGraph`, with the predicates that the layers need. Raises `InputError`."""
     data = _tensors_named(graph, subject, sample.data)
     values = {name: np.asarray(value) for name, value in _tensors_named(graph, subject, sample.feed).items()}
+    twice = sorted(data.keys() & values.keys())
+    if twice:
+        raise InputError(f"--feed {_plain(twice[0])}: is an array of {sample.source} too; leave one of them out")
     for name, value in predicates.items():
         if name in values and (values[name].size != 1 or bool(values[name].item()) != value):
             raise InputError(
-                f"--feed {printable(name)}: the layers take the statistics of their batch where it is {value}; leave "
+                f"--feed {_plain(name)}: the layers take the statistics of their batch where it is {value}; leave "
                 "it out"
             )
         values.setdefault(name, np.asarray(value))
@@ -76,7 +82,7 @@ class Batches:
     """
 
     def __init__(self, graph, feeds: Feeds, sample: Sample):
-        self._tensors = {name: graph.get_tensor_by_name(name) for name in feeds.tensors}
+        self._tensors = {name: _tensor(graph, name) for name in feeds.tensors}
         self._data, self._seed = feeds.data, sample.seed
         self._num_rows = _count_rows(sample.source, feeds.data)
         self.size = self._batch_size(sample.batch_size) if feeds.data else None
@@ -132,12 +138,25 @@ def _tensors_named(graph, subject, values: dict) -> dict:
     for key, value in values.items():
         name, _, index = str(key).partition(":")
         if name not in graph.number or not (index or "0").isdecimal():
-            inputs = [graph.names[node] for node, op in enumerate(graph.ops) if op.startswith("Placeholder")]
+            inputs = [graph.names[node] for node in range(len(graph.ops)) if _is_input(graph, node)]
             near = get_close_matches(name, inputs, n=5, cutoff=0.3) or inputs[:5]
             known = f"; it has {', '.join(map(printable, near))}" if near else ""
             raise InputError(f"{subject}: has no tensor {printable(str(key))!r} to be fed{known}")
         tensors[f"{name}:{int(index or 0)}"] = value
     return tensors
+
+
+def _tensor(graph, name):
+    try:
+        return graph.get_tensor_by_name(name)
+    except KeyError:
+        raise InputError(f"{printable(name)}: the graph has an op of this name, but it has no such output") from None
+
+
+def _is_input(graph, node):
+    """Whether a node is a placeholder, and not one in which a Saver is told the name of a file."""
+    is_string = "dtype" in graph.attrs[node] and graph.attrs[node]["dtype"].type == DT_STRING
+    return graph.ops[node].startswith("Placeholder") and not is_string
 
 
 def _count_rows(source, arrays):
@@ -148,12 +167,10 @@ def _count_rows(source, arrays):
     first, num_rows = next(iter(rows.items()))
     for name, number in rows.items():
         if number is None:
-            raise InputError(
-                f"{source}: {printable(name)}: expected an array of rows, found a single value; use --feed"
-            )
+            raise InputError(f"{source}: {_plain(name)}: expected an array of rows, found a single value; use --feed")
         if number != num_rows:
             raise InputError(
-                f"{source}: {printable(name)} has {number} rows and {printable(first)} has {num_rows}; expected as many"
+                f"{source}: {_plain(name)} has {number} rows and {_plain(first)} has {num_rows}; expected as many"
             )
     return num_rows
 
@@ -163,7 +180,9 @@ def _check_fits(source, name, array, tensor, rows=None) -> None:
 
     array: an ndarray, or `LazyRows`. rows: how many of its rows are fed at once; None for all.
     """
-    what = f"{source}: {printable(name)}"
+    what = f"{source}{' ' if source == '--feed' else ': '}{_plain(name)}"
+    if not (tensor.dtype.is_floating or tensor.dtype.is_integer or tensor.dtype.is_bool):
+        raise InputError(f"{what}: expected the name of a tensor of numbers, found one of {tensor.dtype.name}")
     dtype = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
     if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
         if rows is not None or array.dtype.kind not in "biuf" or np.any(array.astype(dtype) != array):
@@ -173,6 +192,11 @@ def _check_fits(source, name, array, tensor, rows=None) -> None:
         raise InputError(f"{what}: expected shape {_shape_text(tensor.shape.as_list())}, found {_shape_text(shape)}")
     if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{what}: has a value that is not finite")
+
+
+def _plain(name):
+    """The name of a tensor as its user writes it: without the :0."""
+    return printable(name).removesuffix(":0")
 
 
 def _shape_text(shape):

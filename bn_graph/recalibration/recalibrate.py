@@ -16,7 +16,7 @@ from bn_graph.recalibration.feeds import Sample
 from bn_graph.recalibration.frozen import with_statistics, write_graph
 from bn_graph.recalibration.plan import plan_recalibration
 from bn_graph.recalibration.report import Recalibration, compare
-from bn_graph.recalibration.session import name_in_checkpoint
+from bn_graph.recalibration.session import check_same_shapes, name_in_checkpoint
 from bn_graph.recalibration.tutorial import TutorialNetwork, hidden_units_of
 from bn_graph.recalibration.writing import check_output_is_new, write_checkpoint
 
@@ -49,16 +49,17 @@ def recalibrate(checkpoint, output, graph=None, progress=None, **sample) -> Reca
             batches: how many. None: as many as the rows make.
             estimate: "population", the variance of all values: by the law of total variance the mean of the batches'
                 variances and the variance of their means. Or "batch", the mean of the batches' variances alone, which
-                is what a moving average tends to. The first is what Ioffe and Szegedy estimate (algorithm 2,
-                https://arxiv.org/abs/1502.03167) and fvcore's precise batch norm computes
-                (https://github.com/facebookresearch/fvcore/blob/main/fvcore/nn/precise_bn.py).
+                is what a moving average tends to. The first is right for batches of few rows, too, and fvcore's precise
+                batch norm has it (https://github.com/facebookresearch/fvcore/blob/main/fvcore/nn/precise_bn.py). The
+                second, with Bessel's correction, is algorithm 2 of Ioffe and Szegedy (https://arxiv.org/abs/1502.03167).
             seed: of the random order of the rows.
             split: of the digits, for the tutorial's network: stratified or original.
 
     Each layer's variance is stored with Bessel's correction, or without, as its own updates store it.
 
-    Dropout in the graph draws as in training, unless it is fed otherwise. Where its ops have no seed, two calls differ
-    by less than the standard errors in the report.
+    Dropout in the graph draws as in training, unless it is fed otherwise. For the tutorial's network that makes no
+    difference: with 640 rows the mean test accuracy of seeds 1 to 3 is 96.83 % with it and 96.86 % without it. Where
+    its ops have no seed, two calls differ by it.
 
     Returns: a `Recalibration`. A layer that cannot be estimated is in its `skipped`, and left as it was.
 
@@ -70,8 +71,12 @@ def recalibrate(checkpoint, output, graph=None, progress=None, **sample) -> Reca
         sample = dataclasses.replace(sample, data=read_arrays(sample.data), source=str(sample.data))
     if Path(checkpoint).suffix in _GRAPH_SUFFIXES:
         return _recalibrate_frozen(checkpoint, output, sample, progress)
+    if Path(output).suffix in _GRAPH_SUFFIXES:
+        raise InputError(f"{output}: expected the prefix of a new checkpoint, for {checkpoint} is no frozen graph")
     check_output_is_new(output)
     prefix = source_of(checkpoint).checkpoint
+    if prefix is None:
+        raise InputError(f"{checkpoint}: is no checkpoint; name one, and this as its --graph")
     units = hidden_units_of(Checkpoint(prefix))
     if units and graph is None and not sample.data:
         network = TutorialNetwork(prefix, units, sample)
@@ -86,22 +91,16 @@ def recalibrate(checkpoint, output, graph=None, progress=None, **sample) -> Reca
 
 def _recalibrate_checkpoint(source, output, sample, progress):
     audit, plan = _plan(source)
-    estimated = estimate_layers(audit, source.graph_def, plan, sample, progress)
+    check_same_shapes(audit)
+    estimated = _estimate(audit, source, plan, sample, progress)
     values, changes = {}, []
-    for layer in plan.layers:
-        if layer.name in estimated.layers:
-            new = _new_values(audit, layer, estimated.layers[layer.name])
-            before = [_before(audit, names) for names in (layer.means, layer.variances)]
-            changes.append(compare(layer, new, before, estimated.layers[layer.name]))
-            values |= new
-    return _report(
-        source.checkpoint,
-        output,
-        sample,
-        estimated,
-        changes,
-        lambda: write_checkpoint(audit.checkpoint, output, values, source.file),
-    )
+    for layer in _estimated_layers(plan, estimated):
+        new = _new_values(audit, layer, estimated.layers[layer.name])
+        before = [_before(audit, names) for names in (layer.means, layer.variances)]
+        changes.append(compare(layer, new, before, estimated.layers[layer.name]))
+        values |= new
+    write_checkpoint(audit.checkpoint, output, values, source.file)
+    return _report(source.checkpoint, output, sample, estimated, changes)
 
 
 def _recalibrate_frozen(path, output, sample, progress):
@@ -112,16 +111,11 @@ def _recalibrate_frozen(path, output, sample, progress):
     audit, plan = _plan(source)
     if audit.graph.variable:
         raise InputError(f"{path}: has variables; expected a checkpoint, and this as its --graph")
-    estimated = estimate_layers(audit, source.graph_def, plan, sample, progress)
-    changes = [compare(layer, (), (None, None), estimated.layers[layer.name]) for layer in plan.layers]
-    return _report(
-        path,
-        output,
-        sample,
-        estimated,
-        changes,
-        lambda: write_graph(with_statistics(source.graph_def, plan.layers, estimated.layers, estimated.shapes), output),
-    )
+    estimated = _estimate(audit, source, plan, sample, progress)
+    layers = _estimated_layers(plan, estimated)
+    changes = [compare(layer, (), (None, None), estimated.layers[layer.name]) for layer in layers]
+    write_graph(with_statistics(source.graph_def, layers, estimated.layers, estimated.shapes), output)
+    return _report(path, output, sample, estimated, changes)
 
 
 def _plan(source):
@@ -155,11 +149,19 @@ def _before(audit, names):
     return audit.checkpoint.read(there[0]) if there else None
 
 
-def _report(checkpoint, output, sample, estimated, changes, write):
+def _estimate(audit, source, plan, sample, progress):
+    estimated = estimate_layers(audit, source.graph_def, plan, sample, progress)
     if not estimated.layers:
         name, reason = next(iter(estimated.skipped.items()))
-        raise InputError(f"{checkpoint}: no layer can be estimated: {name}: {reason}")
-    write()
+        raise InputError(f"{source.subject}: no layer can be estimated: {name}: {reason}")
+    return estimated
+
+
+def _estimated_layers(plan, estimated):
+    return [layer for layer in plan.layers if layer.name in estimated.layers]
+
+
+def _report(checkpoint, output, sample, estimated, changes):
     return Recalibration(
         checkpoint=str(checkpoint),
         output=str(output),

@@ -91,7 +91,9 @@ def _quotient(values, unit):
 
 
 def _lines(report):
-    rows = "" if report.batch_size is None else f" of {report.batch_size} rows, in the order of seed {report.seed}"
+    rows = ""
+    if report.batch_size is not None:
+        rows = f" of {report.batch_size} row{'s' if report.batch_size > 1 else ''}, in the order of seed {report.seed}"
     plural = "es" if report.num_batches > 1 else ""
     yield f"{report.num_batches} batch{plural}{rows}; estimate: {report.estimate}"
     for change in report.layers:

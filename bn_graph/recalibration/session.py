@@ -72,7 +72,7 @@ def _needed(graph_def, tensors, fed=()):
 def restore_variables(audit, session, values: dict) -> None:
     """Gives the variables of the session's graph their values: those of `values`, or else of the checkpoint.
 
-    values: name to value. Raises `InputError` where the checkpoint lacks one, or has another shape.
+    values: name to value. Raises `InputError` where the checkpoint lacks one.
     """
     flat, graph = audit.graph, session.graph
     present = {op.name for op in graph.get_operations()}
@@ -97,13 +97,20 @@ def read_variable(audit, variable):
         raise InputError(
             f"{checkpoint.path}: has no {printable(name)}, which the graph needs; expected a checkpoint of this graph"
         )
-    value, shape = checkpoint.read(name), audit.size(variable)
-    if shape is not None and -1 not in shape and value.shape != shape:
-        raise InputError(
-            f"{checkpoint.path}: {printable(name)}: expected shape {list(shape)}, as in the graph, found "
-            f"{list(value.shape)}"
-        )
-    return value
+    return checkpoint.read(name)
+
+
+def check_same_shapes(audit) -> None:
+    """Raises `InputError` where a variable has another shape in the checkpoint than in the graph."""
+    checkpoint = audit.checkpoint
+    for variable in audit.graph.handles:
+        name, shape = name_in_checkpoint(audit, variable), audit.size(variable)
+        saved, _ = checkpoint.variables.get(name, (shape, None))
+        if shape is not None and -1 not in shape and tuple(saved) != tuple(shape):
+            raise InputError(
+                f"{checkpoint.path}: {printable(name)}: expected shape {list(shape)}, as in the graph, found "
+                f"{list(saved)}"
+            )
 
 
 def assign(session, variable, value) -> None:

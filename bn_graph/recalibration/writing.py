@@ -20,7 +20,7 @@ def check_output_is_new(path, suffixes=("", *_SUFFIXES)) -> None:
     for suffix in suffixes:
         if os.path.lexists(f"{path}{suffix}"):
             raise InputError(f"{path}{suffix}: exists; name a new checkpoint")
-    if not Path(path).name:
+    if not Path(path).name or str(path).endswith(os.sep):
         raise InputError(f"{path}: expected the name of a new checkpoint, found a folder")
 
 
@@ -46,13 +46,24 @@ def write_checkpoint(checkpoint: Checkpoint, path, values: dict, meta_graph=None
                 shutil.copyfile(meta_graph, folder / "checkpoint.meta")
             sync_tree(folder)
             check_output_is_new(path)
-            for suffix in _SUFFIXES:
-                if (folder / f"checkpoint{suffix}").exists():
-                    (folder / f"checkpoint{suffix}").rename(f"{path}{suffix}")
+            _move(folder, path)
             sync(path.parent)
     except (OSError, tf.errors.OpError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or first_line(error)
         raise InputError(f"{path}: cannot be written: {reason}") from None
+
+
+def _move(folder, path):
+    """Moves the files of a checkpoint out of its temporary folder: all of them, or none."""
+    moved = []
+    try:
+        for suffix in _SUFFIXES:
+            if (folder / f"checkpoint{suffix}").exists():
+                moved.append((folder / f"checkpoint{suffix}").rename(f"{path}{suffix}"))
+    except BaseException:
+        for file in moved:
+            file.unlink()
+        raise
 
 
 def _save(checkpoint, prefix, values):

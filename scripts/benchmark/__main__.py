@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures on this machine what the documentation says of speed.
+"""Measures on this machine what the documentation says of speed and accuracy.
 
 python scripts/benchmark                    # training: the port's two engines beside other libraries
 python scripts/benchmark scale              # small and large networks, batches and data
@@ -7,6 +7,7 @@ python scripts/benchmark audit              # the time of an audit against the s
 python scripts/benchmark monitor            # what it costs to watch the moving statistics
 python scripts/benchmark comparison         # ten seeds of compare_with_notebook.py
 python scripts/benchmark cluster            # clusters on the loopback beside one process: steps, and bytes of a step
+python scripts/benchmark recalibration      # the page as printed, its moving statistics estimated from 1 to 500 batches
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import NamedTuple
 if not __package__:  # as Python runs a folder: sys.path has scripts/benchmark first, and not what has the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmark import audit, cluster, comparison, monitor, scale, training
+from benchmark import audit, cluster, comparison, monitor, recalibration, scale, training
 from benchmark.machine import machine
 from benchmark.peers import SYSTEMS
 from bn_graph.cli import FORCE, Parser, check_output, run
@@ -46,6 +47,9 @@ BENCHMARKS = {
     "monitor": Benchmark("watching the moving statistics", 40, monitor.measure, monitor.lines, None),
     "comparison": Benchmark("ten seeds of compare_with_notebook.py", 1, comparison.measure, comparison.lines, None),
     "cluster": Benchmark("clusters on the loopback", 3, cluster.measure, cluster.lines, None),
+    "recalibration": Benchmark(
+        "moving statistics estimated anew", 3, recalibration.measure, recalibration.lines, recalibration.draw
+    ),
 }
 WHATS = "; ".join(f"{name}: {benchmark.about}" for name, benchmark in BENCHMARKS.items())
 ROUNDS = ", ".join(f"{name} {benchmark.rounds}" for name, benchmark in BENCHMARKS.items() if benchmark.rounds)
@@ -56,11 +60,11 @@ parser = Parser(__doc__, prog="benchmark.py")
 option = parser.add_argument
 option("what", nargs="?", default="training", choices=BENCHMARKS, help=f"{WHATS} (default: training)")
 option("--rounds", type=int, default=None, metavar="N", help=f"turns of every system (default: {ROUNDS})")
-option("--steps", type=int, default=NOTEBOOK.steps, metavar="N", help=f"training: steps, a multiple of {training.BLOCK}, {2 * training.BLOCK} or more (default: {NOTEBOOK.steps})")
+option("--steps", type=int, default=NOTEBOOK.steps, metavar="N", help=f"training and recalibration: steps; for training a multiple of {training.BLOCK}, {2 * training.BLOCK} or more (default: {NOTEBOOK.steps})")
 option("--systems", default=None, metavar="A,B", help=f"training and scale: only these of {', '.join(SYSTEMS)}")
 option("--original", default=None, metavar="PYTHON", help="training: a Python 2.7 with TensorFlow 0.12.1, for the system `original`")
 option("--json", default=None, metavar="FILE.json", help="write all that was measured")
-option("--plot", default=None, metavar="FILE.png", help="training, scale and audit: write a picture of it")
+option("--plot", default=None, metavar="FILE.png", help="training, scale, audit and recalibration: write a picture of it")
 option("--force", **FORCE)
 # fmt: on
 

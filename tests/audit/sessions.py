@@ -53,6 +53,8 @@ def imported(path, entry):
             raise CannotRun("its variables are known by name alone")
         if any("Queue" in op.type for op in graph.get_operations()):
             raise CannotRun("it waits for a queue")
+        if entry["train_op"] and not _is_there(graph, entry["train_op"]):
+            raise CannotRun("its train op is in another MetaGraph")
         named = [graph.get_operation_by_name(entry["train_op"])] if entry["train_op"] else []
         train = named or graph.get_collection("train_op") or _optimizers(graph)
         init = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())

@@ -21,9 +21,12 @@ import pytest
 
 from bn_graph import InputError, TrainingRecord
 from bn_graph.tf1 import tf
+from tests.audit.networks import network
 from tests.formats.digit_files import IMAGES, idx_folder, made_up, npz_file
 from tests.helpers import in_process, is_said, run
 from tests.paths import PACKAGED, REFERENCE, ROOT
+from tests.recalibration.checkpoints import data as rows
+from tests.recalibration.checkpoints import save
 
 SMALL = REFERENCE / "checkpoint" / "hidden16_v2.ckpt"
 DATA = ".data-00000-of-00001"
@@ -94,11 +97,35 @@ def shelf(tmp_path_factory):
         for node in nodes:
             graph.node.add(name=node, op="NoOp")
         (folder / name).write_bytes(graph.SerializeToString())
+    small_networks(folder)
     for name in ("locked.npz",):
         (folder / name).write_text("mine")
         (folder / name).chmod(0)
     (folder / "closed").chmod(0o555)
     return folder
+
+
+def small_networks(folder):
+    """trained.ckpt has a layer of `hand`, and sonnet.ckpt one of the same name with other shapes; and data for them."""
+    for name, layer in (("trained", "hand"), ("sonnet", "sonnet")):
+        saved = save(network(layer, train="placeholder", batch=None).graph, folder)
+        for suffix in (".index", ".meta", DATA):
+            Path(f"{saved.prefix}{suffix}").rename(folder / f"{name}.ckpt{suffix}")
+    (folder / "checkpoint").unlink()
+    X = rows()
+    for name, arrays in {
+        "rows": {"X": X},
+        "name": {"Z": X},
+        "shape": {"X": X[:, :3]},
+        "dtype": {"X": X.astype(complex)},
+        "words": {"X": np.full([64, 6], "a")},
+        "lengths": {"X": X, "y": np.zeros([3, 5])},
+        "nan": {"X": np.where(X > 3, np.nan, X)},
+        "single": {"X": np.float32(1)},
+        "objects": {"X": np.array([{}], object)},
+        "none": {},
+    }.items():
+        np.savez(folder / f"{name}.npz", **arrays)
 
 
 def contents(folder):
@@ -405,6 +432,102 @@ $ hidden16.ckpt 'not\udcffutf8'
     not\udcffutf8: cannot be written: TensorFlow takes only names in UTF-8
 $ hidden16.ckpt LONG
     LONG: cannot be written: File name too long
+""",
+    "recalibrate.py": r"""
+$ trained.ckpt
+    the following arguments are required: OUT
+$ nowhere.ckpt new
+    nowhere.ckpt: there is no such file; there is …
+$ text.ckpt new --data rows.npz
+    text.ckpt: not a checkpoint that can be read (…
+$ cut.ckpt new
+    cut.ckpt: …
+$ trained.ckpt.meta new --data rows.npz
+    trained.ckpt.meta: is no checkpoint; name one, and this as its --graph
+$ other.ckpt new --data rows.npz
+    other.ckpt: has no .meta beside it; name the graph that trained it: --graph FILE.meta
+$ trained.ckpt new --graph nowhere.meta
+    nowhere.meta: there is no such file; there is …
+$ trained.ckpt new --graph sonnet.ckpt.meta --data rows.npz --batch-size 16
+    trained.ckpt: bn/beta: expected shape [1, 5], as in the graph, found [5]
+$ trained.ckpt new --graph page.meta
+    page.meta: needs values for Placeholder (Placeholder), Placeholder_2 (Placeholder); give them as arrays of --data, or by --feed
+$ trained.ckpt new --graph cut.meta
+    cut.meta: expected a MetaGraphDef with nodes in it, found something else or damaged bytes
+$ trained.ckpt sonnet.ckpt --data rows.npz --batch-size 16
+    sonnet.ckpt.data-00000-of-00001: exists; name a new checkpoint
+$ trained.ckpt folder.json --data rows.npz --batch-size 16
+    folder.json: exists; name a new checkpoint
+$ trained.ckpt new/ --data rows.npz --batch-size 16
+    new/: expected the name of a new checkpoint, found a folder
+$ trained.ckpt new.pb --data rows.npz --batch-size 16
+    new.pb: expected the prefix of a new checkpoint, for trained.ckpt is no frozen graph
+$ trained.ckpt rows.npz/new --data rows.npz --batch-size 16
+    rows.npz/new: cannot be written: File exists
+$ twice.pb new.ckpt
+    new.ckpt: expected a name that ends in .pb or .pbtxt, for twice.pb is a frozen graph
+$ twice.pb new.pb
+    twice.pb: the graph has two nodes named a
+$ text.pb new.pb
+    text.pb: expected a GraphDef or a MetaGraphDef or a SavedModel with nodes in it, found something else or damaged bytes
+$ trained.ckpt new
+    trained.ckpt: needs values for X (Placeholder); give them as arrays of --data, or by --feed
+$ trained.ckpt new --data nowhere.npz
+    nowhere.npz: No such file or directory
+$ trained.ckpt new --data text.npz
+    text.npz: not a whole .npz file of plain arrays (File is not a zip file)
+$ trained.ckpt new --data objects.npz
+    objects.npz: not a whole .npz file of plain arrays (Object arrays cannot be loaded when allow_pickle=False)
+$ trained.ckpt new --data pipe.npz
+    pipe.npz: expected a file, found a pipe or a device
+$ trained.ckpt new --data none.npz
+    none.npz: expected arrays, found none
+$ trained.ckpt new --data name.npz
+    trained.ckpt: has no tensor 'Z' to be fed; it has X, is_training, y
+$ trained.ckpt new --data shape.npz --batch-size 16
+    shape.npz: X: expected shape [any, 6], found [16, 3]
+$ trained.ckpt new --data dtype.npz --batch-size 16
+    dtype.npz: X: expected float32, found complex128
+$ trained.ckpt new --data words.npz
+    words.npz: X: expected float32, found <U1
+$ trained.ckpt new --data lengths.npz
+    lengths.npz: y has 3 rows and X has 48; expected as many
+$ trained.ckpt new --data nan.npz --batch-size 16
+    nan.npz: X: has a value that is not finite
+$ trained.ckpt new --data single.npz
+    single.npz: X: expected an array of rows, found a single value; use --feed
+$ trained.ckpt new --data rows.npz
+    rows.npz: expected at least 64 rows, for a batch of 64, found 48
+$ trained.ckpt new --data rows.npz --batch-size 16 --batches 4
+    rows.npz: expected at least 64 rows, for 4 batches of 16, found 48
+$ trained.ckpt new --data rows.npz --batch-size 1
+    trained.ckpt: no layer can be estimated: bn: a batch has one value of a channel, and so no variance; expected batches of more rows
+$ trained.ckpt new --data rows.npz --batch-size 0
+    batch_size must be a whole number from 1 to 2147483647, found 0
+$ trained.ckpt new --data rows.npz --batches 0
+    batches must be a whole number from 1 to 2147483647, found 0
+$ trained.ckpt new --data rows.npz --seed -1
+    seed must be a whole number from 0 to 2147483647, found -1
+$ trained.ckpt new --data rows.npz --estimate mean
+    estimate must be population or batch, found 'mean'
+$ hidden16.ckpt new --split half
+    split must be stratified or original, found 'half'
+$ trained.ckpt new --data rows.npz --feed keep_prob
+    --feed keep_prob: expected NAME=VALUE
+$ trained.ckpt new --data rows.npz --feed is_training=maybe
+    --feed is_training=maybe: expected a number, True or False, or a list of them, found 'maybe'
+$ trained.ckpt new --data rows.npz --feed keep_prob=1
+    trained.ckpt: has no tensor 'keep_prob' to be fed; it has X, is_training, y
+$ trained.ckpt new --data rows.npz --batch-size 16 --feed is_training=False
+    --feed is_training: the layers take the statistics of their batch where it is True; leave it out
+$ trained.ckpt new --data rows.npz --batch-size 16 --feed is_training=2
+    --feed is_training: expected bool, found int64
+$ trained.ckpt new --data rows.npz --batch-size 16 --feed X=1
+    --feed X: is an array of rows.npz too; leave one of them out
+$ trained.ckpt new --data rows.npz --batch-size 16 --feed bn/beta=1
+    --feed bn/beta: expected the name of a tensor of numbers, found one of resource
+$ trained.ckpt new --data rows.npz --batch-size 16 --feed init=1
+    init:0: the graph has an op of this name, but it has no such output
 """,
     "audit_graph.py": r"""
 $

@@ -237,3 +237,47 @@ def test_a_wheel_carries_all_it_needs_and_runs_from_another_folder(tmp_path):
     assert process.stdout.splitlines()[-1].startswith("Test accuracy: ")
     where = [sys.executable, "-c", "import bn_graph; print(bn_graph.__file__)"]
     assert Path(run(*where, cwd=tmp_path, env=env).stdout.strip()).is_relative_to(site)
+
+
+EVERY_COMMAND = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", EVERY_COMMAND)
+def test_without_docstrings_every_command_has_its_help(script):
+    process = run(sys.executable, "-OO", ROOT / "scripts" / script, "--help")
+    assert process.returncode == 0 and process.stdout.startswith(f"usage: {script}"), process.stderr
+
+
+@pytest.mark.parametrize("script", EVERY_COMMAND)
+def test_ctrl_c_at_any_moment_of_its_start_leaves_no_traceback(script):
+    """Before its first line, it is Python's; from there on the command is asked to end at each import."""
+    program = f"""
+import os, runpy, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+for name in ("bn_graph", "bn_graph.cli", "bn_graph.errors"):
+    sys.modules.pop(name, None)
+sys.path.insert(0, {str(ROOT / "scripts")!r})
+runpy.run_path({str(ROOT / "scripts" / script)!r}, run_name="__main__")
+"""
+    for name in ("bn_graph", "bn_graph.cli", "bn_graph.errors"):
+        process = run(sys.executable, "-c", program, name)
+        assert process.returncode == -signal.SIGINT and process.stderr == "", (name, process.stderr)
+
+
+def test_ctrl_c_while_tensorflow_is_imported_leaves_no_traceback():
+    program = f"""
+import os, runpy, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tensorflow.python":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["run_tutorial.py", "--steps", "1"]
+runpy.run_path({str(ROOT / "scripts" / "run_tutorial.py")!r}, run_name="__main__")
+"""
+    process = run(sys.executable, "-c", program)
+    assert process.returncode == -signal.SIGINT and process.stderr == "", process.stderr
