@@ -46,6 +46,7 @@ setup(
         "numpy>=1.26,<2.6",
         "scikit-learn>=1.5,<1.10",
         "psutil>=5.9.8,<8",  # how much memory is free
+        "grpcio>=1.59,<2",  # asks who answers in a cluster; TensorFlow brings it anyway
         "wrapt>=1.15,<2.6",  # mends tf-slim when it is imported; TensorFlow brings it anyway
         "tqdm>=4.66,<5",  # the progress bar
         "matplotlib>=3.8,<3.12",  # --plot

@@ -3,7 +3,9 @@
 from bn_graph.tf1 import tf, tf_slim
 
 
-def initialize(scope, shape, wt_initializer, center=True, scale=True, batch_norm=True):
+def initialize(
+    scope: str, shape: list, wt_initializer, center: bool = True, scale: bool = True, batch_norm: bool = True
+) -> None:
     """Creates the variables of one layer in variable scope `scope`, for every tower to share.
 
     As the tutorial has it: `weights` [inputs, units], `biases` [units] (1.0), `beta` (0.0) if `center`, `gamma` (1.0)

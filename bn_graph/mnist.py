@@ -13,7 +13,7 @@ import numpy as np
 
 from bn_graph import scikit_learn_0_18
 from bn_graph.config import NUM_CLASSES, SPLITS
-from bn_graph.errors import InputError
+from bn_graph.errors import InputError, check_type
 from bn_graph.files import open_file
 from bn_graph.formats.idx import read_idx_folder
 from bn_graph.formats.matlab import read_mat
@@ -32,6 +32,9 @@ class Mnist(NamedTuple):
     data: np.ndarray  # uint8 [70000, 784]: pixels 0 to 255; `LazyRows` where memory does not hold them
     target: np.ndarray  # float64 [70000]: the digit, 0.0 to 9.0
     source: str  # what `load_mnist` was asked for
+
+    def __repr__(self):
+        return f"<Mnist {self.source}: {len(self.target)} digits>"
 
 
 class Splits(NamedTuple):
@@ -52,6 +55,10 @@ class Splits(NamedTuple):
     split: str  # stratified or original
     source: str  # of the digits, as in `Mnist`
 
+    def __repr__(self):
+        sizes = f"{len(self.train_y)} to train, {len(self.valid_y)} to validate, {len(self.test_y)} to test"
+        return f"<Splits {self.split} of {self.source}: {sizes}>"
+
     def sha256(self) -> str:
         """The SHA-256 of all images and labels in their order, in hexadecimal: whether two runs have the same data."""
         digest = hashlib.sha256()
@@ -64,7 +71,7 @@ class Splits(NamedTuple):
         return digest.hexdigest()
 
 
-def load_mnist(source="embedded") -> Mnist:
+def load_mnist(source: str | os.PathLike = "embedded") -> Mnist:
     """The digits from `source`, as an `Mnist`: data uint8 [70000, 784], target float64 [70000].
 
     source:
@@ -116,7 +123,7 @@ def _in_original_order(train_images, train_labels, test_images, test_labels):
     return data, np.concatenate([train_labels[train], test_labels[test]])
 
 
-def split(mnist: Mnist, how="stratified", valid_size=10000, test_size=10000) -> Splits:
+def split(mnist: Mnist, how: str = "stratified", valid_size: int = 10000, test_size: int = 10000) -> Splits:
     """The tutorial's training, validation and test set, as `Splits`.
 
     how:
@@ -126,6 +133,7 @@ def split(mnist: Mnist, how="stratified", valid_size=10000, test_size=10000) -> 
 
     Raises `InputError` where there are too few rows, or too few of a class, to split.
     """
+    check_type("split", "mnist", mnist, Mnist)
     if how not in SPLITS:
         raise InputError(f"split must be {' or '.join(SPLITS)}, found {how!r}")
     target = mnist.target

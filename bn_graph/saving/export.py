@@ -24,7 +24,7 @@ _FILES = {KERAS_FILE, str(_MARK), "saved_model.pb", "fingerprint.pb", *_VARIABLE
 _FOLDERS = {"assets", "assets.extra", "variables"}
 
 
-def export_model(checkpoint, folder, force: bool = False) -> None:
+def export_model(checkpoint: str | os.PathLike, folder: str | os.PathLike, force: bool = False) -> None:
     """Writes what `tf.train.Saver` saved of the tutorial's network for TensorFlow 2 and Keras 3 to use.
 
     `folder` becomes a SavedModel with the signature serving_default, for `tf.saved_model.load`, TensorFlow Serving and

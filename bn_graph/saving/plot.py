@@ -1,12 +1,15 @@
 """A picture of a run."""
 
+import os
+
 import numpy as np
 
 from bn_graph.files import write_whole
 from bn_graph.pictures import BLUE, GREEN, STYLE, VERMILION, png
+from bn_graph.record import TrainingRecord
 
 
-def plot_record(record, path) -> None:
+def plot_record(record: TrainingRecord, path: str | os.PathLike) -> None:
     """Writes a PNG of a `TrainingRecord` to `path`, replacing it. Raises OSError."""
     write_whole(path, png(record_figure(record)))
 

@@ -1,9 +1,13 @@
 """Gives the variables of a graph the values that a checkpoint of TensorFlow has, by name."""
 
+import os
+
 import numpy as np
 
 from bn_graph.errors import InputError
 from bn_graph.formats.tf_checkpoint import Checkpoint
+from bn_graph.graph import TutorialGraph
+from bn_graph.tf1 import tf
 
 
 def read_checkpoint(path) -> dict:
@@ -14,7 +18,7 @@ def read_checkpoint(path) -> dict:
     return Checkpoint(path).read_all()
 
 
-def restore_original_checkpoint(tutorial, session, path) -> list:
+def restore_original_checkpoint(tutorial: TutorialGraph, session: tf.Session, path: str | os.PathLike) -> list:
     """Gives the variables of a `TutorialGraph` the values that `tf.train.Saver` of TF 0.12 saved, by name.
 
     The checkpoint may come from any edition. Weights, biases, beta, gamma and moving statistics are required; the
