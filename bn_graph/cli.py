@@ -162,7 +162,7 @@ class Signals:
         self.__exit__()
 
 
-def dies_with_us():
+def set_parent_death_signal():
     """Called in a new child: on Linux it is killed when we end, however we do. Elsewhere only if we can still do it."""
     if _LIBC:
         _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

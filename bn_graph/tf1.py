@@ -17,7 +17,7 @@ from tensorflow.python.layers import normalization
 from tensorflow.python.ops import array_ops, control_flow_ops, variable_scope
 from tf_slim.layers import layers as slim_layers
 
-__all__ = ["capture", "compiled", "is_registered", "make_callable", "tf", "tf_slim", "uniform_at"]
+__all__ = ["ancestors", "capture", "compiled", "is_registered", "make_callable", "tf", "tf_slim", "uniform_at"]
 
 # Where tf-slim looks, and the public name of what it looks for there.
 _MOVED = (
@@ -130,6 +130,17 @@ def compiled(function):
 def is_registered(op: str) -> bool:
     """Whether this TensorFlow knows an op of this name."""
     return op_def_registry.get(op) is not None
+
+
+def ancestors(ops) -> set:
+    """These ops and all that have to run for them."""
+    found, waiting = set(), list(ops)
+    while waiting:
+        op = waiting.pop()
+        if op not in found:
+            found.add(op)
+            waiting += [*(tensor.op for tensor in op.inputs), *op.control_inputs]
+    return found
 
 
 def uniform_at(op, run):

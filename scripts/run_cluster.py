@@ -21,7 +21,7 @@ from pathlib import Path
 
 import run_tutorial
 
-from bn_graph.cli import Parser, dies_with_us, run
+from bn_graph.cli import Parser, run, set_parent_death_signal
 from bn_graph.errors import InputError
 
 HOST = "127.0.0.1"
@@ -73,7 +73,7 @@ def started(jobs, job, index, options):
         stdin=subprocess.DEVNULL,
         stderr=None if job == "chief" else subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us, who end the others in order
-        preexec_fn=dies_with_us,
+        preexec_fn=set_parent_death_signal,
     )
     try:
         yield process

@@ -102,9 +102,9 @@ def answers(notebook):
     """(check, answer) of each exercise: the source that says right or not yet, and the source of the hidden answer."""
     for index, cell in enumerate(notebook.cells):
         if has_tag(cell, "check"):
-            hidden = notebook.cells[index + 1]
-            code = _CODE.findall(hidden.source)
-            if hidden.cell_type != "markdown" or "<details>" not in hidden.source or not code:
+            hidden = "".join(cell.source for cell in notebook.cells[index + 1 : index + 2])
+            code = _CODE.findall(hidden)
+            if "<details>" not in hidden or not code:
                 raise ValueError(f"cell {index} is a check, and no hidden answer follows it")
             yield cell.source, "\n".join(code)
 

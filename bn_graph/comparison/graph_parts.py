@@ -6,7 +6,7 @@ One more part is the kinds of op that differ between then and now.
 
 from bn_graph.comparison.graph_2016 import Graph2016
 from bn_graph.graph import TutorialGraph
-from bn_graph.tf1 import tf
+from bn_graph.tf1 import ancestors, tf
 
 _UPDATE_KINDS = ("AssignSub", "AssignSubVariableOp")  # what moves a moving average, then and now
 
@@ -113,14 +113,3 @@ def _update_ops(graph, train_op):
 
 def _update_kinds(graph):
     return sorted({op.type for op in graph.get_operations() if op.type in _UPDATE_KINDS})
-
-
-def ancestors(ops):
-    """These ops and all that they depend on."""
-    ancestors, waiting = set(), list(ops)
-    while waiting:
-        op = waiting.pop()
-        if op not in ancestors:
-            ancestors.add(op)
-            waiting += [*(tensor.op for tensor in op.inputs), *op.control_inputs]
-    return ancestors

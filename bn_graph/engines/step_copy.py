@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from bn_graph.graph import Layer, build_graph
-from bn_graph.tf1 import tf
+from bn_graph.tf1 import ancestors, tf
 
 # What a copy is given from outside: the variables' handles, and what is fed.
 _GIVEN_OPS = ("VarHandleOp", "Placeholder")
@@ -38,7 +38,7 @@ class StepCopy:
             step = tutorial
         self._step = step
         self._ends = [step.train_op, step.train_loss, step.train_accuracy]
-        ops = _ancestors(self._ends)
+        ops = {op.name: op for op in ancestors(getattr(end, "op", end) for end in self._ends)}
         (self.uniform,) = (op for op in ops.values() if op.type == "RandomUniform")
         (compare,) = self.uniform.outputs[0].consumers()  # numbers >= rate
         self._mask = compare.outputs[0].name
@@ -79,14 +79,3 @@ class StepCopy:
             copy.set_shape(tensor.shape)  # what Python knows of shapes is not in a GraphDef
         layers = {scope: Layer(*(copies.pop(0) for _ in Layer._fields)) for scope in self.layers}
         return StepOutputs(train_op, loss, accuracy, layers)
-
-
-def _ancestors(ends):
-    """The ops that `ends`, ops or tensors, need, by name; these included."""
-    waiting, ops = [getattr(end, "op", end) for end in ends], {}
-    while waiting:
-        op = waiting.pop()
-        if op.name not in ops:
-            ops[op.name] = op
-            waiting += [*op.control_inputs, *(tensor.op for tensor in op.inputs)]
-    return ops

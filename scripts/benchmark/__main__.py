@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures on this machine what the documentation says of speed and accuracy.
 
-python scripts/benchmark                    # training: the port's two engines beside other libraries
+python scripts/benchmark                    # training: the port's engines beside other libraries
 python scripts/benchmark scale              # small and large networks, batches and data
 python scripts/benchmark audit              # the time of an audit against the size of the graph
 python scripts/benchmark monitor            # what it costs to watch the moving statistics
@@ -56,7 +56,7 @@ ROUNDS = ", ".join(f"{name} {benchmark.rounds}" for name, benchmark in BENCHMARK
 
 # fmt: off
 # ruff: noqa: E501
-parser = Parser(__doc__, prog="benchmark.py")
+parser = Parser(__doc__, prog="benchmark")
 option = parser.add_argument
 option("what", nargs="?", default="training", choices=BENCHMARKS, help=f"{WHATS} (default: training)")
 option("--rounds", type=int, default=None, metavar="N", help=f"turns of every system (default: {ROUNDS})")

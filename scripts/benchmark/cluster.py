@@ -13,7 +13,7 @@ import psutil
 
 from benchmark.processes import TIMEOUT, Failed, in_turn, progress
 from benchmark.reporting import median, median_ratio, spread, table
-from bn_graph.cli import dies_with_us
+from bn_graph.cli import set_parent_death_signal
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 STEPS = 200  # between two looks at the counters
@@ -64,7 +64,7 @@ def measure_cluster(case):
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            preexec_fn=dies_with_us,
+            preexec_fn=set_parent_death_signal,
         ) as process,
     ):
         looks = look_at_each_line(process)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from bn_graph.cli import dies_with_us
+from bn_graph.cli import set_parent_death_signal
 
 TIMEOUT = 600  # seconds, for one process
 
@@ -48,7 +48,7 @@ def measure(command, timeout=TIMEOUT):
             stderr=stderr,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             start_new_session=True,  # a group of its own, with the processes that it starts
-            preexec_fn=dies_with_us,
+            preexec_fn=set_parent_death_signal,
         )
         with _killed_in_the_end(process, timeout) as late:
             _, status, usage = os.wait4(process.pid, 0)

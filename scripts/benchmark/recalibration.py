@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from benchmark.processes import progress
 from benchmark.reporting import new_figure, table
-from bn_graph import PAGE, build_graph, load_mnist, recalibrate, split, train
-from bn_graph.tf1 import tf
+from bn_graph.cli import import_tensorflow
+from bn_graph.config import PAGE
+from bn_graph.mnist import load_mnist, split
 
 NUM_BATCHES = (1, 2, 5, 10, 50, 500)
 ESTIMATES = ("population", "batch")
@@ -34,6 +35,7 @@ def measure(options):
 
     `results` has one entry for each `Case`: `before` and `after`, the test accuracies by seed.
     """
+    import_tensorflow()
     results = [{**case._asdict(), "before": [], "after": []} for case in CASES]
     splits = split(load_mnist(), SPLIT)
     with progress(options.rounds * (1 + len(CASES))) as bar, tempfile.TemporaryDirectory() as folder:
@@ -50,6 +52,9 @@ def measure(options):
 
 def train_page(prefix, splits, seed, steps):
     """Trains the page as printed, whose update ops nobody runs; the prefix of its checkpoint."""
+    from bn_graph import build_graph, train
+    from bn_graph.tf1 import tf
+
     config = dataclasses.replace(PAGE, updates="collected", seed=seed, steps=steps)
     tutorial = build_graph(config, splits)
     with tf.Session(graph=tutorial.graph) as session:
@@ -60,6 +65,8 @@ def train_page(prefix, splits, seed, steps):
 
 def recalibrated_accuracy(case, checkpoint, output, seed):
     """The test accuracy before and after. Rows and dropout are drawn anew for each seed."""
+    from bn_graph import recalibrate
+
     report = recalibrate(
         checkpoint,
         output,

@@ -13,7 +13,8 @@ from benchmark.systems import choose, measure_system
 from bn_graph.config import NOTEBOOK
 from bn_graph.mnist import load_mnist
 
-SYSTEMS = ("in_graph", "session", "floor")
+COLORS = {"compiled": "tab:green", "in_graph": "tab:blue", "session": "tab:orange", "floor": "tab:red"}
+SYSTEMS = tuple(COLORS)
 HIDDEN_SIZES = (64, 256, 1024, 4096, 16384)
 BATCH_SIZES = (16, 64, 256, 1024, 4096)
 TIMES = (1, 3, 10)  # how often the data have the digits
@@ -114,7 +115,7 @@ def draw(measured):
     figure = new_figure(8, 7)
     for column, (axis, default) in enumerate((("hidden size", NOTEBOOK.hidden_size), ("batch", NOTEBOOK.batch_size))):
         cost, memory = figure.add_subplot(2, 2, 1 + column), figure.add_subplot(2, 2, 3 + column)
-        for name, color in zip(SYSTEMS, ("tab:blue", "tab:orange", "tab:red"), strict=True):
+        for name, color in COLORS.items():
             done = [case for case in measured["results"] if case["axis"] == axis and name in case["results"]]
             if not done:
                 continue

@@ -56,7 +56,7 @@ def lines(measured):
 
 def _row(name, results):
     runs, floor = results[name], results.get("floor")
-    port = results.get("in_graph") or results.get("session")
+    port = results.get("compiled") or results.get("in_graph") or results.get("session")
     middle, least, most = spread(runs, "steps_per_second")
     return [
         SYSTEMS[name].title,
@@ -77,7 +77,7 @@ def draw(measured):
     axes = figure.subplots()
     for place, name in enumerate(reversed(names)):
         middle, least, most = spread(measured["results"][name], "steps_per_second")
-        color = "tab:blue" if name in ("in_graph", "session") else "tab:grey"
+        color = "tab:blue" if name in ("compiled", "in_graph", "session") else "tab:grey"
         axes.barh(place, middle, color=color, xerr=[[middle - least], [most - middle]], capsize=3, ecolor="black")
     axes.set_yticks(range(len(names)), [SYSTEMS[name].title for name in reversed(names)])
     if "floor" in measured["results"]:

@@ -32,15 +32,15 @@ def test_training_prints_a_table_and_writes_all_it_measured_and_says_what_is_mis
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
     found, picture = tmp_path / "found.json", tmp_path / "picture.png"
     process = benchmark(
-        "--steps", 100, "--rounds", 1, "--systems", "in_graph,torch,floor", "--json", found, "--plot", picture,
+        "--steps", 100, "--rounds", 1, "--systems", "compiled,torch,floor", "--json", found, "--plot", picture,
         env=path_with(tmp_path),
     )  # fmt: skip
     assert (process.returncode, process.stderr) == (0, "")
     assert "PyTorch: left out: torch is not installed" in process.stdout
-    assert "this port, engine in_graph" in process.stdout and "floor: two products and Adam" in process.stdout
+    assert "this port, engine compiled" in process.stdout and "floor: two products and Adam" in process.stdout
     found = json.loads(found.read_text())
     assert found["missing"] == {"torch": "torch"} and found["failed"] == {}
-    assert set(found["results"]) == {"in_graph", "floor"}
+    assert set(found["results"]) == {"compiled", "floor"}
     for (run_of_system,) in found["results"].values():
         assert [steps for _, steps, _ in run_of_system["blocks"]] == [1, 50, 49]
         assert all(seconds > 0 for *_, seconds in run_of_system["blocks"])
@@ -48,7 +48,7 @@ def test_training_prints_a_table_and_writes_all_it_measured_and_says_what_is_mis
         assert run_of_system["steps_per_second"] == pytest.approx(steps / seconds)
         assert 0 < run_of_system["seconds"] < run_of_system["process_seconds"]
         assert run_of_system["peak_bytes"] > 1e8
-    (port,) = found["results"]["in_graph"]
+    (port,) = found["results"]["compiled"]
     assert len(port["valid_accuracy"]) == 2 and port["valid_accuracy"][-1] > 0.88 and port["test_accuracy"] > 0.88
 
     from bn_graph.pictures import picture_written_by_us
@@ -69,7 +69,7 @@ def test_a_system_that_fails_is_named_with_what_it_said_and_the_others_go_on(tmp
     (tmp_path / "torch.py").write_text("raise ValueError('no good')")
     process = benchmark("--steps", 100, "--rounds", 1, "--systems", "torch,floor", env=path_with(tmp_path))
     assert process.returncode == 1
-    assert "benchmark.py: torch: ended with 1" in process.stderr and "ValueError: no good" in process.stderr
+    assert "benchmark: torch: ended with 1" in process.stderr and "ValueError: no good" in process.stderr
     assert "floor: two products and Adam" in process.stdout
 
 
@@ -118,8 +118,8 @@ def test_what_watching_costs_is_a_small_part_of_a_step(monkeypatch):
     ("arguments", "said"),
     [
         (["speed"], "speed"),
-        (["--systems", "session,fast"], "found 'fast'; expected some of in_graph, session"),
-        (["scale", "--systems", "torch"], "found 'torch'; expected some of in_graph, session, floor"),
+        (["--systems", "session,fast"], "found 'fast'; expected some of compiled, in_graph, session"),
+        (["scale", "--systems", "torch"], "found 'torch'; expected some of compiled, in_graph, session, floor"),
         (["--systems", "original"], "--systems original needs --original PYTHON"),
         (["--steps", "75"], "--steps must be a multiple of 50, 100 or more, found 75"),
         (["--rounds", "0"], "--rounds must be a whole number, 1 or more, found 0"),
@@ -134,6 +134,6 @@ def test_a_users_mistake_gets_one_line_and_exit_code_2(arguments, said, tmp_path
     process = benchmark(*arguments, cwd=tmp_path)
     assert process.returncode == 2
     assert process.stderr.count("\n") == 1 and said in process.stderr
-    assert process.stderr.startswith("benchmark.py: ")
+    assert process.stderr.startswith("benchmark: ")
     assert sorted(os.listdir(tmp_path)) == ["theirs.json", "theirs.png"]
     assert (tmp_path / "theirs.json").read_text() == "{}"

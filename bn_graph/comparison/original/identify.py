@@ -8,9 +8,8 @@ import dataclasses
 
 from tensorflow.core.framework import attr_value_pb2
 
-from bn_graph.comparison.graph_parts import ancestors
 from bn_graph.comparison.recordings import RECORDED, recording
-from bn_graph.tf1 import tf
+from bn_graph.tf1 import ancestors, tf
 
 
 @dataclasses.dataclass(frozen=True)

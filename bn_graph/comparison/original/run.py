@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import bn_graph
-from bn_graph.cli import dies_with_us
+from bn_graph.cli import set_parent_death_signal
 from bn_graph.comparison.original.mends import find_mends
 from bn_graph.errors import InputError
 from bn_graph.formats.program import Program
@@ -123,7 +123,7 @@ def _started(task, work, printed):
                 stderr=subprocess.STDOUT,
                 pass_fds=[writing],
                 start_new_session=True,  # a group of processes that can be ended as one
-                preexec_fn=dies_with_us,
+                preexec_fn=set_parent_death_signal,
             )
         finally:
             os.close(writing)

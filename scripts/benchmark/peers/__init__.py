@@ -16,6 +16,7 @@ class System(NamedTuple):
 
 
 SYSTEMS = {  # in the order of their turns
+    "compiled": System("this port, engine compiled", "port:compiled", ("tensorflow",)),
     "in_graph": System("this port, engine in_graph", "port:in_graph", ("tensorflow",)),
     "session": System("this port, engine session", "port:session", ("tensorflow",)),
     "graph_2016": System("the graph of 2016, imported", "graph_2016:train", ("tensorflow",)),
