@@ -27,7 +27,7 @@ _DATA = [
     Pair(
         "mnist = fetch_mldata('MNIST original', data_home='./')",
         "mnist.py",
-        'def load_mnist(source="embedded") -> Mnist:',
+        'def load_mnist(source: str | os.PathLike = "embedded") -> Mnist:',
         "mldata.org is gone. The same 70 000 digits come with the package, in the same order.",
     ),
     Pair(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from tests.audit.growing_graphs import FAMILIES
 from tests.fuzzing.damage import damaged, varint
 from tests.fuzzing.harness import files_of
 from tests.fuzzing.mutations import mutate
@@ -58,6 +57,7 @@ def seeds():
 def growing(rng):
     """A graph in which two parts grow together, of any size up to one that a careless audit would not end for."""
     from bn_graph.tf1 import tf
+    from tests.audit.growing_graphs import FAMILIES
 
     meta = tf.MetaGraphDef(graph_def=rng.choice(sorted(FAMILIES.items()))[1](rng.randint(2, 400)))
     for _ in range(rng.choice([0, 0, 1, 5])):

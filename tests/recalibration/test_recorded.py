@@ -1,12 +1,8 @@
 """Recorded graphs of TensorFlow 0.12.1 to 1.15.0, recalibrated. `python -m tests.recalibration` takes them all."""
 
-import pytest
-
 from bn_graph import InputError
 from tests.audit.sessions import CannotRun
 from tests.recalibration.recorded import recalibrated_recording
-
-pytestmark = pytest.mark.release
 
 _SAMPLE = 50  # of the recorded graphs
 

@@ -8,8 +8,6 @@ from tests.audit.findings import audit
 from tests.audit.sessions import initialize, run, session_of, statistics_of, still, values
 from tests.audit.test_rules import ALL
 
-pytestmark = pytest.mark.release
-
 RULES = {"updates-never-run", "no-updates", "duplicate-updates", "updates-of-another-input", "updates-of-one-tower"}
 # In a branch or loop, where the fix is an instruction: see test_programs.
 INSIDE = ("while loop, not run", "updates in ", "never run: assigned and dropped in the branch")

@@ -19,8 +19,6 @@ from tests.audit.pieces import dense, done, inputs
 from tests.audit.sessions import initialize, session_of
 from tests.helpers import in_process
 
-pytestmark = pytest.mark.release
-
 
 def train_and_save(built, path, saver=None):
     with session_of(built.graph) as session:

@@ -15,8 +15,6 @@ from tests.audit.advice.fix import Fix
 from tests.audit.advice.libraries import KERAS, KERAS_3, LAYERS, SLIM
 from tests.audit.findings import audit
 
-pytestmark = pytest.mark.release
-
 ALL = (SLIM, LAYERS, KERAS, KERAS_3)
 OF_LIBRARIES = [  # rule, program, libraries, what is proven
     ("wrong-statistics", programs.frozen_in_training, ALL, proofs.moves),

@@ -2,11 +2,7 @@
 
 import collections
 
-import pytest
-
 from tests.audit.advice.recorded import LEFT_OUT, UPDATES, follow_fixes, is_about_updates
-
-pytestmark = pytest.mark.release
 
 
 def test_the_updates_run_where_the_fix_is_executed(corpus):
