@@ -129,12 +129,12 @@ def _locked_folder(place):
 def _remove_if_left(folder):
     """Removes a temporary folder whose process is gone."""
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:  # no folder, and so not ours
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # which does nothing to a link
     except OSError:  # somebody is writing in it
         pass
     finally:

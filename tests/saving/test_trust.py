@@ -77,17 +77,38 @@ def test_a_link_where_something_of_ours_would_be_is_refused_and_what_is_behind_i
 
 
 def test_a_link_that_is_made_while_a_run_saves_is_not_followed(run, theirs):
+    with open(theirs / "record.jsonl", "ab") as file:
+        file.write(b"theirs" * 1000)
     before = contents(theirs)
     with CheckpointFolder(run) as checkpoints:
         checkpoints.latest_for(record_of(0), Data())
         shutil.rmtree(run / "step-50")
         (run / "step-50").symlink_to(theirs / "step-100")
         checkpoints.save(VALUES, record_of(150))
+        (run / ".saving").symlink_to(theirs / "step-100")
+        checkpoints.save(VALUES, record_of(200))
+        assert "cannot be written" in checkpoints.failure
+        (run / ".saving").unlink()
         (run / "record.jsonl").unlink()
         (run / "record.jsonl").symlink_to(theirs / "record.jsonl")
         checkpoints.save(VALUES, record_of(200))
         assert "cannot be written" in checkpoints.failure
     assert contents(theirs) == before
+
+
+def test_a_link_among_the_checkpoints_is_not_counted_as_one(run, theirs):
+    with CheckpointFolder(run) as checkpoints:
+        checkpoints.latest_for(record_of(0), Data())
+        (run / "step-120").symlink_to(theirs / "step-100")
+        checkpoints.save(VALUES, record_of(150))
+    assert {path.name for path in run.glob("step-*")} == {"step-100", "step-120", "step-150"}
+
+
+def test_a_users_link_in_a_checkpoint_outlives_the_checkpoint(run, theirs):
+    (run / "step-50" / "state.json").unlink()
+    (run / "step-50" / "state.json").symlink_to(theirs / "step-100" / "state.json")
+    save(run, 150, 200)
+    assert os.listdir(run / "step-50") == ["state.json"] and (run / "step-50" / "state.json").is_symlink()
 
 
 @pytest.mark.parametrize("name", ["variables.csv", "variables.index.txt", "notes", "state.json.bak"])
