@@ -67,6 +67,6 @@ setup(
         "browser": ["selenium>=4.20,<5"],  # drives Chromium in the tests marked `browser`
         "lint": ["ruff>=0.17,<0.18"],
         "bench": ["torch>=2.15,<2.16", "jax>=0.10.2,<0.11", "optax>=0.2.8,<0.3", "keras>=3.15,<3.16"],  # peers
-        "lessons": ["jupyterlab>=4.2,<5", "ipykernel>=6.29,<8", "ipywidgets>=8.1,<9"],  # opens and runs the notebooks
+        "lessons": ["jupyterlab>=4.2,<5", "ipykernel>=6.29,<7", "ipywidgets>=8.1,<9"],  # opens and runs the notebooks
     },
 )

@@ -21,7 +21,7 @@ from tests.paths import ROOT
 
 FOLDER = ROOT / "scripts" / "notebooks"
 ORDER = "0234561789"  # in which they are read
-SECONDS = 600  # that one cell may take
+SECONDS = 180  # that one cell may take
 PLACEHOLDER = "<this repository>"  # where the address is not known
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 _SPACE = re.compile(r"[ \t]+")

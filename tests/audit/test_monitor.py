@@ -28,12 +28,11 @@ from tests.audit.sessions import CannotRun, initialize, run, session_of
 from tests.audit.test_rules import ALL
 from tests.audit.watching import IDLE, said_in, watch_recording
 
-pytestmark = pytest.mark.release
-
 
 # Graphs of old releases, and of the tests.
 
 
+@pytest.mark.release
 def test_of_the_recorded_graphs_the_idle_ones_are_found_and_no_other(corpus):
     """`python -m tests.audit` takes them all."""
     folder, expected = corpus

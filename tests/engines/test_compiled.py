@@ -58,9 +58,7 @@ def test_a_thousand_steps_stay_inside_three_one_ulp_envelopes_of_the_recording(o
     assert record.test_accuracy == pytest.approx(recorded["test_accuracy"], abs=tolerance)
 
 
-@pytest.mark.parametrize(
-    ("name", "step"), [("page", 1), ("page_control_dependencies", 50), ("notebook", 0), ("notebook", 999)]
-)
+@pytest.mark.parametrize(("name", "step"), [("page_control_dependencies", 50), ("notebook", 999)])
 def test_one_step_from_a_recorded_state_is_the_recorded_step_within_rounding(original, name, step):
     tutorial = build_graph(recorded_config(name, hidden_size=16), original)
     ratios = one_step(tutorial, name, step, original, loop=compiled.Loop)

@@ -157,7 +157,7 @@ def test_runs_that_are_killed_at_random_moments_end_in_the_same_bits():
 
 @pytest.mark.parametrize(
     ("number", "code", "engine"),
-    [(signal.SIGINT, 130, "in_graph"), (signal.SIGTERM, 143, "session"), (signal.SIGHUP, 129, "session")],
+    [(signal.SIGINT, 130, "in_graph"), (signal.SIGTERM, 143, "session")],
 )
 def test_a_signal_saves_and_the_same_command_goes_on(capfd, tmp_path, number, code, engine):
     record = tmp_path / "record.json"
