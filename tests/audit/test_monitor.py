@@ -28,7 +28,6 @@ from tests.audit.sessions import CannotRun, initialize, run, session_of
 from tests.audit.test_rules import ALL
 from tests.audit.watching import IDLE, said_in, watch_recording
 
-
 # Graphs of old releases, and of the tests.
 
 
