@@ -254,6 +254,15 @@ def check_output(path, suffix, written_by_us, force=False):
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
+@contextlib.contextmanager
+def writing():
+    """Around what writes files whose paths a user gave: an OSError, which names the file, becomes an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
+
+
 def _is_there(path):
     """Whether there is something. Raises OSError where there can be nothing."""
     try:

@@ -21,11 +21,11 @@ def initialize(
     with tf.variable_scope(scope, reuse=None) as sp:
         tf.get_variable("weights", shape, initializer=wt_initializer)
         tf.get_variable("biases", shape[-1], initializer=tf.constant_initializer(1.0))
-        if center and batch_norm:
-            tf.get_variable("beta", shape[-1], initializer=tf.constant_initializer(0.0))
-        if scale and batch_norm:
-            tf.get_variable("gamma", shape[-1], initializer=tf.constant_initializer(1.0))
         if batch_norm:
+            if center:
+                tf.get_variable("beta", shape[-1], initializer=tf.constant_initializer(0.0))
+            if scale:
+                tf.get_variable("gamma", shape[-1], initializer=tf.constant_initializer(1.0))
             tf.get_variable("moving_mean", shape[-1], initializer=tf.constant_initializer(0.0), trainable=False)
             tf.get_variable("moving_variance", shape[-1], initializer=tf.constant_initializer(1.0), trainable=False)
     sp.reuse_variables()

@@ -13,9 +13,9 @@ if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
 import functools
 import sys
 
-from bn_graph.audit.report import SEVERITIES
 from bn_graph.audit.rules import explain, list_rules
 from bn_graph.audit.selection import FORMATS, check_path, rule_names, selected_rules, try_each
+from bn_graph.audit.summary import SEVERITIES
 from bn_graph.cli import Parser, PrintAndExit, argument_type, has_colours, import_tensorflow, run
 from bn_graph.errors import one_line
 

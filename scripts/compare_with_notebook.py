@@ -14,7 +14,7 @@ if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
 import sys
 from pathlib import Path
 
-from bn_graph.cli import FORCE, Parser, check_folder, check_output, import_tensorflow, run
+from bn_graph.cli import FORCE, Parser, check_folder, check_output, import_tensorflow, run, writing
 from bn_graph.config import EDITIONS, LARGEST_SEED
 from bn_graph.errors import InputError
 
@@ -58,10 +58,8 @@ def command(arguments):
         comparison = compare(mnist, arguments.edition, arguments.seeds, bar, originals)
     for line in summary_lines(comparison):
         print(line)
-    try:
+    with writing():
         write_comparison(comparison, folder)
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
     print(f"Written: {', '.join(str(folder / name) for name in FILES)}")
     broken = comparison["verdict"]["broken"]
     if broken:

@@ -14,11 +14,12 @@ if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 from argparse import BooleanOptionalAction
 
-from bn_graph.cli import FORCE, Parser, Signals, check_folder, check_output, import_tensorflow, run
+from bn_graph.cli import FORCE, Parser, Signals, check_folder, check_output, import_tensorflow, run, writing
 from bn_graph.cluster.tf_config import cluster_of
 from bn_graph.config import (
     BATCH_NORM_SETTINGS,
@@ -96,7 +97,7 @@ def command(arguments):
         with Signals() if checkpoints else contextlib.nullcontext() as signals:
             stop = signals and (lambda: signals.number)
             options = dict(log=console.log, progress=console.progress, checkpoints=checkpoints, stop=stop)
-            run_it = run_in_cluster if cluster else run_alone
+            run_it = functools.partial(run_in_cluster, cluster) if cluster else run_alone
             record, failure = run_it(arguments, config, console, **options)
         if record is None:  # not the chief
             return 0
@@ -155,14 +156,14 @@ def run_alone(arguments, config, console, **options):
     return record, summaries and summaries.failure
 
 
-def run_in_cluster(arguments, config, console, **options):
+def run_in_cluster(cluster, arguments, config, console, **options):
     """Does the part of this task of the cluster. Returns the record, of the chief alone, and None."""
     import_tensorflow()
     from bn_graph.cluster.tasks import run_task
 
     patience = {"patience": arguments.patience} if "patience" in arguments else {}
     record = run_task(
-        cluster_of(os.environ),
+        cluster,
         config,
         lambda: load_splits(arguments, console),
         arguments.sync,
@@ -202,15 +203,13 @@ def open_summaries(arguments, tutorial, note):
 
 
 def write_outputs(record, arguments):
-    try:
+    with writing():
         if arguments.record:
             record.save(arguments.record)
         if arguments.plot:
             from bn_graph.saving.plot import plot_record
 
             plot_record(record, arguments.plot)
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
 
 
 def restored_lines(missing, unused, split):

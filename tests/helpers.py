@@ -87,6 +87,31 @@ def largest_so_far(losses, reference):
     return np.maximum.accumulate(np.abs(np.array(losses) / np.array(reference) - 1))
 
 
+def assert_inside_envelopes(name, losses):
+    """That a thousand losses stay inside three one-ulp envelopes of the recorded run `name`."""
+    from bn_graph import recording
+
+    recorded = recording(name)
+    found = largest_so_far(losses, recorded["train_loss"])
+    nudged = [largest_so_far(run["train_loss"], recorded["train_loss"]) for run in recorded["one_ulp"]]
+    ratio = found / np.maximum(3 * np.max(nudged, axis=0), 1e-4)
+    assert ratio.max() <= 1, (
+        f"step {ratio.argmax()}: {found[ratio.argmax()]:.3g} is {ratio.max():.3g} of what is allowed"
+    )
+
+
+def assert_recorded_accuracies(name, valid_step, valid_accuracy, test_accuracy):
+    """That the accuracies of a thousand steps are those of the recorded run `name`."""
+    from bn_graph import recording
+
+    recorded = recording(name)
+    # In the page as printed the biases, which are rounding errors, reach the inference.
+    tolerance = 0.05 if name == "page" else 0.003
+    assert valid_step == recorded["valid_step"]
+    np.testing.assert_allclose(valid_accuracy, recorded["valid_accuracy"], rtol=0, atol=tolerance)
+    assert test_accuracy == pytest.approx(recorded["test_accuracy"], abs=tolerance)
+
+
 def is_said(line, said):
     """Whether `line`, in which … stands for anything, is what is `said`."""
     return re.fullmatch(".*".join(map(re.escape, line.split("…"))), said)

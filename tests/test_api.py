@@ -1,6 +1,7 @@
 """The package as Python sees it: its names, what it prints of itself, what it refuses, and who imports whom."""
 
 import ast
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def test_importing_the_package_imports_no_tensorflow():
 
 
 def test_what_it_prints_of_itself_is_short(mnist, splits):
-    tutorial = build_graph(PAGE.__class__(**{**vars(PAGE), **SMALL}), splits)
+    tutorial = build_graph(dataclasses.replace(PAGE, **SMALL), splits)
     record, report = train(tutorial, splits), audit_graph(tutorial.graph)
     assert repr(mnist) == "<Mnist embedded: 70000 digits>"
     assert re.fullmatch(r"<Splits stratified of embedded: \d+ to train, 500 to validate, 700 to test>", repr(splits))
@@ -45,7 +46,7 @@ def test_what_it_prints_of_itself_is_short(mnist, splits):
 
 
 def test_swapped_arguments_are_one_clear_type_error(mnist, splits):
-    tutorial = build_graph(PAGE.__class__(**{**vars(PAGE), **SMALL}), splits)
+    tutorial = build_graph(dataclasses.replace(PAGE, **SMALL), splits)
     with pytest.raises(TypeError, match="^train: tutorial: expected a TutorialGraph, found a Splits$"):
         train(splits, tutorial)
     with pytest.raises(TypeError, match="^build_graph: splits: expected a Splits, found a Mnist$"):

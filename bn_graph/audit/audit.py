@@ -13,8 +13,9 @@ from bn_graph.audit.graph.inlining import flatten
 from bn_graph.audit.layers.grouping import group_layers
 from bn_graph.audit.layers.normalizations import find_normalizations
 from bn_graph.audit.layers.updates import find_assignments, find_updates
-from bn_graph.audit.report import EVERY_RULE, SEVERITIES, AuditReport, Undecided, shortened
+from bn_graph.audit.report import EVERY_RULE, AuditReport, Undecided
 from bn_graph.audit.savers import CHECKPOINT_SUFFIX, find_savers, saved_names
+from bn_graph.audit.summary import SEVERITIES, shortened
 from bn_graph.audit.training_step import find_training_step
 from bn_graph.errors import InputError
 from bn_graph.formats.tf_checkpoint import Checkpoint

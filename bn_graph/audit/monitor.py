@@ -15,8 +15,8 @@ from bn_graph.audit.audit import audit_of
 from bn_graph.audit.graph.frames import find_frames
 from bn_graph.audit.graph.ops import COMPARE_OPS, LOOP_OPS, is_optimizer_op
 from bn_graph.audit.layers.normalizations import parameters_of
-from bn_graph.audit.report import shortened
 from bn_graph.audit.rules import apply
+from bn_graph.audit.summary import shortened
 from bn_graph.audit.training_step import targets
 from bn_graph.formats.tf_graph import source_of
 from bn_graph.tf1 import tf

@@ -4,9 +4,7 @@ import dataclasses
 
 from bn_graph.audit.graph.flat_graph import printable
 from bn_graph.audit.output import html, text
-from bn_graph.audit.summary import SEVERITIES, shortened, summary
-
-__all__ = ["EVERY_RULE", "SEVERITIES", "AuditReport", "Finding", "Undecided", "shortened", "summary"]
+from bn_graph.audit.summary import SEVERITIES, summary
 
 EVERY_RULE = "all"  # what is undecided for all rules
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-# How the pictures look, in one place. The colours are Okabe and Ito's, which the colour-blind tell apart.
+from bn_graph.pictures import BLUE, GREEN, ORANGE, VERMILION
+
+# How the pictures of a report look: for phones, with larger text than `bn_graph.pictures.STYLE`.
 STYLE = {
     "font.size": 11,
     "axes.titlesize": 11,
@@ -10,9 +12,8 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.3,
 }
-_BLUE, _ORANGE, _GREEN, _VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
-_PORT, _GRAPH_2016, _ORIGINAL, _ALLOWED = _BLUE, _ORANGE, _VERMILION, _GREEN
-_PRINTED, _MENDED = _VERMILION, _BLUE
+_PORT, _GRAPH_2016, _ORIGINAL, _ALLOWED = BLUE, ORANGE, VERMILION, GREEN
+_PRINTED, _MENDED = VERMILION, BLUE
 
 
 def comparison_figure(comparison):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bn_graph.audit.graph.flat_graph import printable
-from bn_graph.audit.report import shortened
+from bn_graph.audit.summary import shortened
 from bn_graph.errors import InputError, first_line
 from bn_graph.formats.tf_graph import node_name
 from bn_graph.tf1 import is_registered, tf

@@ -23,7 +23,7 @@ if not __package__:  # as Python runs a folder: sys.path has scripts/benchmark f
 from benchmark import audit, cluster, comparison, monitor, recalibration, scale, training
 from benchmark.machine import machine
 from benchmark.peers import SYSTEMS
-from bn_graph.cli import FORCE, Parser, check_output, run
+from bn_graph.cli import FORCE, Parser, check_output, run, writing
 from bn_graph.config import NOTEBOOK
 from bn_graph.errors import InputError
 from bn_graph.files import write_whole
@@ -107,13 +107,11 @@ def json_written_by_us(path):
 
 def write(measured, draw, arguments):
     """Writes the files that --json and --plot ask for."""
-    try:
+    with writing():
         if arguments.json:
             write_whole(arguments.json, (json.dumps(measured, indent=1, default=str) + "\n").encode())
         if arguments.plot and measured["results"]:
             write_whole(arguments.plot, png(draw(measured)))
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

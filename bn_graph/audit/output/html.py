@@ -4,8 +4,9 @@ from html import escape
 
 from bn_graph.audit.graph.flat_graph import printable
 from bn_graph.audit.summary import shortened, summary
+from bn_graph.pictures import ORANGE, SKY, VERMILION
 
-_COLOURS = {"error": "#d55e00", "warning": "#e69f00", "note": "#56b4e9", "undecided": "#999999"}  # Okabe and Ito's
+_COLOURS = {"error": VERMILION, "warning": ORANGE, "note": SKY, "undecided": "#999999"}
 _HEADER = "<tr><th>severity</th><th>rule</th><th>layer</th><th>what follows, and what to write</th></tr>"
 
 
