@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import ctypes
 import errno
+import gc
 import importlib
 import importlib.util
 import io
@@ -169,22 +170,44 @@ def set_parent_death_signal():
 
 
 def import_tensorflow():
-    """Imports TensorFlow without the lines that it and its libraries print.
+    """Imports TensorFlow without the lines that it and its libraries print, and in half of the time that it takes.
 
-    Newer releases print some while they are being loaded, whatever TF_CPP_MIN_LOG_LEVEL says, and from C++, so that
-    only the file descriptor can be turned away. If the import fails, what was printed is shown.
+    Call it where TensorFlow is needed, so that --help and mistakes need not wait for it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
+    if "bn_graph.tf1" not in sys.modules:
+        with _interruptible(), _silent(), _without_unused_libraries(), _uncollected():
+            importlib.import_module("bn_graph.tf1")
+    tf = sys.modules["bn_graph.tf1"].tf
+    tf.logging.set_verbosity(tf.logging.FATAL)  # what ends a command is an exception, and our own line says so
+
+
+@contextlib.contextmanager
+def _interruptible():
+    """Lets an interrupt end the process. While they are imported, libraries may turn an exception into another one."""
     listening = signal.getsignal(signal.SIGINT) == signal.default_int_handler
-    if listening:  # an interrupt ends the import, in which libraries may turn an exception into another one
+    if listening:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if listening:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _silent():
+    """Keeps from stderr what is printed there, and shows it if an exception leaves this context.
+
+    Newer releases of TensorFlow print some lines while they are being loaded, whatever TF_CPP_MIN_LOG_LEVEL says, and
+    from C++, so that only the file descriptor can be turned away.
+    """
+    sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as printed:
         os.dup2(printed.fileno(), 2)
         try:
-            with _without_keras():  # imported here, so that --help and mistakes need not wait for it
-                tf = importlib.import_module("bn_graph.tf1").tf
+            yield
         except Exception:
             printed.seek(0)
             os.write(stderr, printed.read())
@@ -192,26 +215,43 @@ def import_tensorflow():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-            if listening:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-    tf.logging.set_verbosity(tf.logging.FATAL)  # what ends a command is an exception, and our own line says so
 
 
 @contextlib.contextmanager
-def _without_keras():
-    """Lets TensorFlow be imported without Keras 3, which takes nearly half of the time and which no run needs.
+def _without_unused_libraries():
+    """Lets TensorFlow and tf-slim be imported without libraries that take half of the time and that no run needs.
 
-    TensorFlow imports Keras at once, and with it scikit-learn and matplotlib, but for the older Keras that a program
-    may ask for by this variable. That is imported when it is used. Where it is installed, everything stays as it is.
+    TensorFlow imports Keras 3 at once, and with it matplotlib, but for the older Keras that a program may ask for by
+    this variable. That is imported when it is used. Where it is installed, everything stays as it is. The converter of
+    TensorFlow Lite imports JAX where it is installed, and a loss of tf-slim scikit-learn; both can do without.
     """
     asked = os.environ.get("TF_USE_LEGACY_KERAS")
     if asked is None and importlib.util.find_spec("tf_keras") is None:
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    hidden = [name for name in ("jax", "sklearn") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # a module that is None cannot be imported
     try:
         yield
     finally:
+        for name in hidden:
+            del sys.modules[name]
         if asked is None:
             os.environ.pop("TF_USE_LEGACY_KERAS", None)
+
+
+@contextlib.contextmanager
+def _uncollected():
+    """Keeps the garbage collector from what is made in this context, for good.
+
+    The modules of TensorFlow live until the command ends. To look for garbage among them again and again, and once
+    more at the end, takes a second.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def check_folder(path):

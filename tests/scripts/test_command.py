@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from bn_graph import TrainingRecord
-from tests.helpers import RECORDED, in_process, run, run_tutorial
+from tests.helpers import RECORDED, in_process, run, run_python, run_tutorial
 from tests.paths import REFERENCE, ROOT
 
 ONE_TOWER = ["--is-training", "placeholder"]  # three are twice as long in building
@@ -281,3 +281,21 @@ runpy.run_path({str(ROOT / "scripts" / "run_tutorial.py")!r}, run_name="__main__
 """
     process = run(sys.executable, "-c", program)
     assert process.returncode == -signal.SIGINT and process.stderr == "", process.stderr
+
+
+def test_a_command_imports_tensorflow_without_what_it_can_do_without_and_leaves_no_trace(tmp_path):
+    """JAX is not installed here: one stands in for it that says when it is imported."""
+    (tmp_path / "jax.py").write_text("print('imported')")
+    printed = run_python(
+        """
+import gc, os, sys
+from bn_graph.cli import import_tensorflow
+import_tensorflow()
+loaded = {"jax", "keras", "sklearn", "matplotlib", "pandas"} & set(sys.modules)
+assert loaded == set(), loaded
+assert gc.isenabled() and "TF_USE_LEGACY_KERAS" not in os.environ
+import jax, sklearn.metrics
+""",
+        env={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+    )
+    assert printed == "imported\n"
