@@ -13,7 +13,13 @@ from benchmark.systems import choose, measure_system
 from bn_graph.config import NOTEBOOK
 from bn_graph.mnist import load_mnist
 
-COLORS = {"compiled": "tab:green", "in_graph": "tab:blue", "session": "tab:orange", "floor": "tab:red"}
+COLORS = {
+    "compiled": "tab:green",
+    "in_graph": "tab:blue",
+    "session": "tab:orange",
+    "jax_loop": "tab:purple",
+    "floor": "tab:red",
+}
 SYSTEMS = tuple(COLORS)
 HIDDEN_SIZES = (64, 256, 1024, 4096, 16384)
 BATCH_SIZES = (16, 64, 256, 1024, 4096)
