@@ -27,7 +27,7 @@ from bn_graph.cli import FORCE, Parser, check_output, run, writing
 from bn_graph.config import NOTEBOOK
 from bn_graph.errors import InputError
 from bn_graph.files import write_whole
-from bn_graph.pictures import picture_written_by_us, png
+from bn_graph.pictures import STYLE, picture_written_by_us, png
 
 
 class Benchmark(NamedTuple):
@@ -41,7 +41,7 @@ class Benchmark(NamedTuple):
 
 
 BENCHMARKS = {
-    "training": Benchmark("the port beside other libraries", 5, training.measure, training.lines, training.draw),
+    "training": Benchmark("the port beside other libraries", 3, training.measure, training.lines, training.draw),
     "scale": Benchmark("small and large", 1, scale.measure, scale.lines, scale.draw),
     "audit": Benchmark("an audit against the size of its graph", None, audit.measure, audit.lines, audit.draw),
     "monitor": Benchmark("watching the moving statistics", 40, monitor.measure, monitor.lines, None),
@@ -111,7 +111,10 @@ def write(measured, draw, arguments):
         if arguments.json:
             write_whole(arguments.json, (json.dumps(measured, indent=1, default=str) + "\n").encode())
         if arguments.plot and measured["results"]:
-            write_whole(arguments.plot, png(draw(measured)))
+            from matplotlib import rc_context  # here, so that a user's mistake need not wait for it
+
+            with rc_context(STYLE):
+                write_whole(arguments.plot, png(draw(measured)))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import bn_graph
 from benchmark.processes import progress
 from benchmark.reporting import new_figure, table
 from bn_graph.cli import import_tensorflow
+from bn_graph.pictures import BLUE, ORANGE
 
 GROWING_GRAPHS = Path(__file__).resolve().parents[2] / "tests" / "audit" / "growing_graphs.py"
 NUM_LAYERS = (10, 20, 40, 80, 160, 320)
@@ -103,13 +104,12 @@ def draw(measured):
     axes = figure.subplots()
     for in_place, results in by_updates(measured):
         medians = [statistics.median(result["seconds"]) for result in results]
-        color = "tab:blue" if in_place else "tab:orange"
+        color = BLUE if in_place else ORANGE
         label = "updates in place" if in_place else "updates as control dependencies"
         axes.plot([result["nodes"] for result in results], medians, "o-", color=color, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("nodes of the graph")
     axes.set_ylabel("seconds of an audit")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend()
     return figure

@@ -72,7 +72,8 @@ def measure_cluster(case):
             stderr.seek(0)
             raise Failed(f"ended with {process.returncode}: {stderr.read().decode(errors='replace')[-500:]}")
     (begin, before), (end, after) = looks
-    return {"steps_per_second": STEPS / (end - begin), "bytes_of_a_step": (after - before) / STEPS}
+    speed = STEPS / (end - begin)
+    return {"steps_per_second": speed, "speeds": [speed], "bytes_of_a_step": (after - before) / STEPS}
 
 
 def look_at_each_line(process):

@@ -26,8 +26,8 @@ def measure_one(name):
             "import": ["-c", "import tensorflow"],
             "comparison": [SCRIPT, "--seeds", 10, "--out", folder],
         }
-        _, seconds, peak = processes.measure([sys.executable, *commands[name]])
-    return {"process_seconds": seconds, "peak_bytes": peak}
+        process = processes.measure([sys.executable, *commands[name]])
+    return {"process_seconds": process.seconds, "peak_bytes": process.peak_bytes}
 
 
 def lines(measured):

@@ -14,19 +14,12 @@ from tqdm import tqdm
 
 from bn_graph.cli import set_parent_death_signal
 
-TIMEOUT = 600  # seconds, for one process
+TIMEOUT = 600  # seconds, for one turn of a process
+READY = "ready"  # the line with which a process ends its turn
 
 
 class Failed(Exception):
     """A process that did not do what it should. The message may have several lines."""
-
-
-class Measured(NamedTuple):
-    """What a process that succeeded printed and used."""
-
-    stdout: str
-    seconds: float  # from its start to its end
-    peak_bytes: int  # of memory
 
 
 class Turns(NamedTuple):
@@ -37,53 +30,140 @@ class Turns(NamedTuple):
     failed: dict  # the error's text
 
 
-def measure(command, timeout=TIMEOUT):
-    """Runs a process and returns `Measured`. Raises `Failed` where it fails or does not end in time."""
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+class Process:
+    """A process that works while it has its turn. Between its turns it waits. Use it as a context manager.
+
+    It ends a turn with the line `READY` on stdout, and goes on when it reads a line. A process that never says so has
+    one turn, its whole life.
+
+    stdout: the lines that it printed, as far as it came.
+    seconds: the length of its turns so far: not of the time in which it waited for one.
+    peak_bytes: of memory; known when it has ended.
+    """
+
+    def __init__(self, command):
+        self.stdout, self.seconds, self.peak_bytes = [], 0.0, None
+        self._command = list(map(str, command))
+
+    def __enter__(self):
+        self._stack = contextlib.ExitStack()
+        self._stderr = self._stack.enter_context(tempfile.TemporaryFile())
+        self._process = None
+        return self
+
+    def __exit__(self, *exception):
+        self._stack.close()
+
+    def take_turn(self, timeout=TIMEOUT) -> bool:
+        """Lets it work until it waits or ends. Returns whether it has ended.
+
+        Raises `Failed` where it ends with an error, or where its turn takes more than `timeout` seconds.
+        """
         start = time.perf_counter()
-        process = subprocess.Popen(
-            list(map(str, command)),
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
+        if self._process is None:
+            self._start()
+        else:
+            with contextlib.suppress(BrokenPipeError):  # it has died, as is seen at once
+                self._process.stdin.write("\n")
+                self._process.stdin.flush()
+        with _killed_after(self._process, timeout) as late:
+            for line in self._process.stdout:
+                if line.strip() == READY:
+                    self.seconds += time.perf_counter() - start
+                    return False
+                self.stdout.append(line)
+            self._process.stdin.close()
+            _, status, usage = os.wait4(self._process.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self.seconds += time.perf_counter() - start
+        self.peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        if self._process.returncode:
+            self._stderr.seek(0)
+            tail = self._stderr.read().decode(errors="replace").splitlines()[-10:]
+            end = f"did not end in {timeout} s" if late.is_set() else f"ended with {self._process.returncode}"
+            raise Failed("\n  ".join([end, *tail]))
+        return True
+
+    def _start(self):
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             start_new_session=True,  # a group of its own, with the processes that it starts
             preexec_fn=set_parent_death_signal,
         )
-        with _killed_in_the_end(process, timeout) as late:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            seconds = time.perf_counter() - start
-        if process.returncode:
-            stderr.seek(0)
-            tail = stderr.read().decode(errors="replace").splitlines()[-10:]
-            end = f"did not end in {timeout} s" if late.is_set() else f"ended with {process.returncode}"
-            raise Failed("\n  ".join([end, *tail]))
-        stdout.seek(0)
-        unit = 1 if sys.platform == "darwin" else 1024
-        return Measured(stdout.read().decode(), seconds, usage.ru_maxrss * unit)
+        self._stack.callback(_kill, self._process)
+
+
+def measure(command, timeout=TIMEOUT):
+    """Runs a process to its end and returns it. Raises `Failed` where it fails or does not end in time."""
+    with Process(command) as process:
+        process.take_turn(timeout)
+        return process
+
+
+def _kill(process):
+    """Kills the process's group, and waits for the process if nobody has yet."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
 
 
 @contextlib.contextmanager
-def _killed_in_the_end(process, timeout):
-    """Kills the process's group at the end of this context, or after `timeout` seconds if that is earlier.
-
-    Yields an event that is set where it was the timeout.
-    """
+def _killed_after(process, timeout):
+    """Kills the process's group if this context takes more than `timeout` seconds. Yields an event that is set then."""
     late = threading.Event()
 
     def kill():
+        late.set()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
 
-    timer = threading.Timer(timeout, lambda: (late.set(), kill()))
+    timer = threading.Timer(timeout, kill)
     timer.start()
     try:
         yield late
     finally:
         timer.cancel()
         timer.join()  # to fork the next child, it is better to have no threads
-        kill()
+
+
+def side_by_side(commands, rounds, result_of, bar):
+    """Measures systems that take turns: the start of each, then a block of steps of each, and so on. Returns `Turns`.
+
+    So a block of one system and that of another are measured within seconds of each other.
+
+    commands: the command of each system, by its name; see `Process`.
+    result_of: called with a name and the `Process` that has ended, returns a dict as `in_turn` has it.
+    """
+    results, missing, failed = {name: [] for name in commands}, {}, {}
+    for _ in range(rounds):
+        with contextlib.ExitStack() as stack:
+            running = {
+                name: stack.enter_context(Process(command))
+                for name, command in commands.items()
+                if name not in missing and name not in failed
+            }
+            while running:
+                for name, process in list(running.items()):
+                    bar.set_description(name)
+                    try:
+                        if not process.take_turn():
+                            continue
+                        measured = result_of(name, process)
+                    except Failed as error:
+                        failed[name] = str(error)
+                    else:
+                        _keep(measured, name, results, missing)
+                    del running[name]
+                    bar.update()
+    return _turns(results, missing, failed)
 
 
 def in_turn(names, rounds, measure_one, bar):
@@ -104,11 +184,19 @@ def in_turn(names, rounds, measure_one, bar):
             except Failed as error:
                 failed[name] = str(error)
             else:
-                if "missing" in measured:
-                    missing[name] = measured["missing"]
-                else:
-                    results[name].append(measured)
+                _keep(measured, name, results, missing)
             bar.update()
+    return _turns(results, missing, failed)
+
+
+def _keep(measured, name, results, missing):
+    if "missing" in measured:
+        missing[name] = measured["missing"]
+    else:
+        results[name].append(measured)
+
+
+def _turns(results, missing, failed):
     succeeded = {name: runs for name, runs in results.items() if runs and name not in failed}
     return Turns(succeeded, missing, failed)
 

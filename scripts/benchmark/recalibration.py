@@ -12,6 +12,7 @@ from benchmark.reporting import new_figure, table
 from bn_graph.cli import import_tensorflow
 from bn_graph.config import PAGE
 from bn_graph.mnist import load_mnist, split
+from bn_graph.pictures import BLUE, ORANGE
 
 NUM_BATCHES = (1, 2, 5, 10, 50, 500)
 ESTIMATES = ("population", "batch")
@@ -102,12 +103,11 @@ def draw(measured):
         results = [r for r in measured["results"] if (r["estimate"], r["keep_prob"]) == (estimate, keep_prob)]
         accuracies = [100 * statistics.mean(result["after"]) for result in results]
         style = "-" if estimate == "population" else "--"
-        color = "tab:orange" if keep_prob == 1 else "tab:blue"
+        color = ORANGE if keep_prob == 1 else BLUE
         label = f"{estimate}, keep_prob {keep_prob:g}"
         axes.plot([r["num_batches"] for r in results], accuracies, f"o{style}", color=color, label=label)
     axes.set_xscale("log")
     axes.set_xlabel("batches of 64 rows")
     axes.set_ylabel("test accuracy (%)")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend()
     return figure

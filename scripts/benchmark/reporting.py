@@ -15,9 +15,9 @@ def median(runs, key, unit=1):
 
 
 def median_ratio(some, others):
-    """The median over the rounds of a round's ratio of speeds. Both had their turn under the same conditions."""
-    pairs = zip(some, others, strict=True)
-    return statistics.median(one["steps_per_second"] / other["steps_per_second"] for one, other in pairs)
+    """The median of the ratios of speeds that were measured one after the other, under the same conditions."""
+    pairs = [(one["speeds"], other["speeds"]) for one, other in zip(some, others, strict=True)]
+    return statistics.median(x / y for speeds in pairs for x, y in zip(*speeds, strict=True))
 
 
 def table(header, rows):
@@ -31,4 +31,4 @@ def table(header, rows):
 def new_figure(width, height):
     from matplotlib.figure import Figure  # here, so that a user's mistake need not wait for it
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height))

@@ -7,19 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.processes import in_turn, progress
+from benchmark.processes import progress
 from benchmark.reporting import median, median_ratio, new_figure, table
-from benchmark.systems import choose, measure_system
+from benchmark.systems import choose, measure_systems
 from bn_graph.config import NOTEBOOK
 from bn_graph.mnist import load_mnist
+from bn_graph.pictures import BLUE, GREEN, ORANGE, SKY, VERMILION
 
-COLORS = {
-    "compiled": "tab:green",
-    "in_graph": "tab:blue",
-    "session": "tab:orange",
-    "jax_loop": "tab:purple",
-    "floor": "tab:red",
-}
+COLORS = {"compiled": GREEN, "in_graph": BLUE, "session": SKY, "jax_loop": ORANGE, "floor": VERMILION}
 SYSTEMS = tuple(COLORS)
 HIDDEN_SIZES = (64, 256, 1024, 4096, 16384)
 BATCH_SIZES = (16, 64, 256, 1024, 4096)
@@ -52,7 +47,7 @@ def measure_case(settings, names, rounds, bar):
     block = max(5, min(NOTEBOOK.eval_every, round(NOTEBOOK.eval_every / cost)))  # takes about as long at every size
     options = [f"--{name}={value}" for name, value in settings.items()]
     options += [f"--eval-every={block}", f"--steps={4 * block}"]
-    return in_turn(names, rounds, lambda name: measure_system(name, *options), bar)
+    return measure_systems(names, rounds, options, bar)
 
 
 def needed_bytes(settings):
@@ -128,13 +123,13 @@ def draw(measured):
             sizes = [next(iter(case["settings"].values()), default) for case in done]
             runs = [case["results"][name] for case in done]
             cost.plot(sizes, [1000 / median(run, "steps_per_second") for run in runs], "o-", color=color, label=name)
-            memory.plot(sizes, [median(run, "peak_bytes", 1e6) for run in runs], "o-", color=color, label=name)
-        for axes, label in ((cost, "ms a step"), (memory, "peak memory (MB)")):
+            memory.plot(sizes, [median(run, "peak_bytes", 1e9) for run in runs], "o-", color=color, label=name)
+        for axes, label in ((cost, "ms a step"), (memory, "peak memory (GB)")):
             axes.set_xlabel(axis)
             axes.set_ylabel(label)
-            axes.grid(alpha=0.3)
             if axes.lines:
                 axes.set_xscale("log", base=2)
-                axes.set_yscale("log")
-                axes.legend(fontsize=8)
+                axes.legend()
+        cost.set_yscale("log")
+        memory.set_ylim(bottom=0)
     return figure

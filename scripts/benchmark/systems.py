@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmark.peers import SYSTEMS
-from benchmark.processes import measure
+from benchmark.processes import side_by_side
 from bn_graph.errors import InputError
 
 HERE = Path(__file__).resolve().parent
@@ -21,25 +21,32 @@ def choose(asked, possible, default):
     return list(dict.fromkeys(names))
 
 
-def measure_system(name, *options, original=None):
-    """Lets a system train in a process of its own. Returns what it measured, as a dict.
+def measure_systems(names, rounds, options, bar, original=None, check=None):
+    """Lets systems train in processes of their own, in turns of a block of steps. Returns `Turns`.
 
-    `steps_per_second` is the median over blocks of training between two validations, without those of the warm-up;
-    `seconds` the loop, with validations; `process_seconds` and `peak_bytes` the whole process.
+    Of each run, `speeds` are the steps a second of each block of training between two validations, without those of
+    the warm-up, and `steps_per_second` is their median; `seconds` is the loop, with validations; `process_seconds`
+    and `peak_bytes` are the whole process. None of them has the time in which it waited for its turn.
 
     options: of `benchmark.peers`.
     original: a Python 2.7 with TensorFlow 0.12.1, for a system that no Python of today can run.
+    check: called with what was measured; raises `Failed` where that is not good.
     """
-    command = [sys.executable, HERE / "peers", name, *options]
-    if SYSTEMS[name].train is None:
-        command = [original, HERE / "time_original.py", *options]
-    stdout, seconds, peak = measure(command)
-    measured = json.loads(stdout.splitlines()[-1])
-    if "missing" in measured:
-        return measured
-    speeds = [steps / took for _, steps, took in warm_blocks(measured["blocks"])]
-    measures = {"steps_per_second": statistics.median(speeds), "process_seconds": seconds, "peak_bytes": peak}
-    return {"system": name, **measures, **measured}
+    today, then = [sys.executable, HERE / "peers"], [original, HERE / "time_original.py"]
+    commands = {name: [*([*today, name] if SYSTEMS[name].train else then), *options, "--turns"] for name in names}
+
+    def result_of(name, process):
+        measured = json.loads(process.stdout[-1])
+        if "missing" in measured:
+            return measured
+        if check:
+            check(measured)
+        speeds = [steps / took for _, steps, took in warm_blocks(measured["blocks"])]
+        measures = {"speeds": speeds, "steps_per_second": statistics.median(speeds)}
+        process_measures = {"process_seconds": process.seconds, "peak_bytes": process.peak_bytes}
+        return {"system": name, **measures, **process_measures, **measured}
+
+    return side_by_side(commands, rounds, result_of, bar)
 
 
 def warm_blocks(blocks):

@@ -12,6 +12,7 @@ from __future__ import print_function  # noqa: UP010
 import argparse
 import json
 import os
+import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -43,7 +44,8 @@ def load_sets():
 def main():
     parser = argparse.ArgumentParser(description=__doc__ and __doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1000)
-    steps = parser.parse_args().steps
+    parser.add_argument("--turns", action="store_true")
+    arguments = parser.parse_args()
     sets = load_sets()
     train_X, train_y = sets["train"]
     tf.train.import_meta_graph(GRAPH)
@@ -60,18 +62,24 @@ def main():
     blocks, valid_accuracy = [], []
     with tf.Session() as sess:
         sess.run(end("init_op"))
-        start = before = time.time()
-        begin = 0
-        for step in range(steps):
+        begin, seconds = 0, 0.0
+        for step in range(arguments.steps):
+            if step == begin:
+                if arguments.turns:  # as in peers/task.py
+                    sys.stdout.write("ready\n")
+                    sys.stdout.flush()
+                    sys.stdin.readline()
+                before = time.time()
             offset = (step * BATCH_SIZE) % (train_y.shape[0] - BATCH_SIZE)
             rows = slice(offset, offset + BATCH_SIZE)
             _, loss, _ = sess.run(fetches, {batch_x: train_X[rows], batch_y: train_y[rows], keep_prob: 0.6})
-            if step % BLOCK == 0 or step == steps - 1:
+            if step % BLOCK == 0 or step == arguments.steps - 1:
                 blocks.append([begin, step + 1 - begin, time.time() - before])
-            if step % BLOCK == 0:
-                valid_accuracy.append(accuracy("valid"))
-                begin, before = step + 1, time.time()
-        measured = {"blocks": blocks, "seconds": time.time() - start, "loss": float(loss)}
+                if step % BLOCK == 0:
+                    valid_accuracy.append(accuracy("valid"))
+                seconds += time.time() - before
+                begin = step + 1
+        measured = {"blocks": blocks, "seconds": seconds, "loss": float(loss)}
         measured.update(valid_accuracy=valid_accuracy, test_accuracy=accuracy("test"))
     print(json.dumps(measured))
 

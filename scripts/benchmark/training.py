@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 from benchmark.peers import SYSTEMS
-from benchmark.processes import Failed, in_turn, progress
+from benchmark.processes import Failed, progress
 from benchmark.reporting import median, median_ratio, new_figure, spread, table
-from benchmark.systems import choose, measure_system
+from benchmark.systems import choose, measure_systems
 from bn_graph.config import NOTEBOOK
 from bn_graph.errors import InputError
+from bn_graph.pictures import BLUE, GREY, VERMILION
 
 RECORDED = Path(__file__).resolve().parents[2] / "bn_graph" / "comparison" / "reference" / "notebook.json"
 BLOCK = NOTEBOOK.eval_every  # steps between two validations
@@ -25,14 +26,12 @@ def measure(options):
     if options.steps < 2 * BLOCK or options.steps % BLOCK:
         raise InputError(f"--steps must be a multiple of {BLOCK}, {2 * BLOCK} or more, found {options.steps}")
 
-    def measure_one(name):
-        measured = measure_system(name, "--steps", options.steps, original=options.original)
-        if measured.get("valid_accuracy"):
+    def check(measured):
+        if measured["valid_accuracy"]:
             check_learning(measured["valid_accuracy"][-1], options.steps)
-        return measured
 
     with progress(options.rounds * len(names)) as bar:
-        turns = in_turn(names, options.rounds, measure_one, bar)
+        turns = measure_systems(names, options.rounds, ["--steps", options.steps], bar, options.original, check)
     return {"rounds": options.rounds, "steps": options.steps, **turns._asdict()}
 
 
@@ -77,14 +76,14 @@ def draw(measured):
     axes = figure.subplots()
     for place, name in enumerate(reversed(names)):
         middle, least, most = spread(measured["results"][name], "steps_per_second")
-        color = "tab:blue" if name in ("compiled", "in_graph", "session") else "tab:grey"
+        color = BLUE if name in ("compiled", "in_graph", "session") else GREY
         axes.barh(place, middle, color=color, xerr=[[middle - least], [most - middle]], capsize=3, ecolor="black")
     axes.set_yticks(range(len(names)), [SYSTEMS[name].title for name in reversed(names)])
     if "floor" in measured["results"]:
         floor = median(measured["results"]["floor"], "steps_per_second")
-        axes.axvline(floor, color="tab:red", linestyle="--", label=SYSTEMS["floor"].title)
-        axes.legend(loc="upper right", fontsize=8)
+        axes.axvline(floor, color=VERMILION, linestyle="--", label=SYSTEMS["floor"].title)
+        figure.legend(loc="outside upper right")
     rounds = f"median and spread of {measured['rounds']} rounds"
     axes.set_xlabel(f"training steps a second, {measured['cores']} cores ({rounds})")
-    axes.grid(alpha=0.3, axis="x")
+    axes.grid(visible=False, axis="y")
     return figure

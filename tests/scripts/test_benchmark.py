@@ -73,6 +73,36 @@ def test_a_system_that_fails_is_named_with_what_it_said_and_the_others_go_on(tmp
     assert "floor: two products and Adam" in process.stdout
 
 
+PLAYER = """
+import sys, time
+name, seconds, dies = sys.argv[1:]
+for turn in range(3):
+    if turn == int(dies):
+        sys.exit(f"{name} dies")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    open("turns.txt", "a").write(name)
+    time.sleep(float(seconds))
+print("done")
+"""
+
+
+def test_systems_work_in_turns_and_their_seconds_are_those_of_their_own_turns(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.chdir(tmp_path)
+    from benchmark.processes import progress, side_by_side
+
+    players = {"a": (0.5, -1), "b": (0, -1), "c": (0, 1)}
+    commands = {name: [sys.executable, "-c", PLAYER, name, *arguments] for name, arguments in players.items()}
+    with progress(3) as bar:
+        turns = side_by_side(commands, 1, lambda name, process: vars(process) | {"name": name}, bar)
+    assert (tmp_path / "turns.txt").read_text() == "abc" + "ab" + "ab"
+    assert turns.failed == {"c": "ended with 1\n  c dies"} and turns.missing == {}
+    (a,), (b,) = turns.results.values()
+    assert a["stdout"] == b["stdout"] == ["done\n"] and a["peak_bytes"] > 1e6
+    assert b["seconds"] < 1.5 <= a["seconds"]
+
+
 def test_the_data_of_scale_are_there_when_they_are_asked_for_and_are_the_digits(tmp_path, mnist, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     from benchmark.scale import data_cases
@@ -119,7 +149,7 @@ def test_what_watching_costs_is_a_small_part_of_a_step(monkeypatch):
     [
         (["speed"], "speed"),
         (["--systems", "session,fast"], "found 'fast'; expected some of compiled, in_graph, session"),
-        (["scale", "--systems", "torch"], "found 'torch'; expected some of compiled, in_graph, session, floor"),
+        (["scale", "--systems", "torch"], "expected some of compiled, in_graph, session, jax_loop, floor"),
         (["--systems", "original"], "--systems original needs --original PYTHON"),
         (["--steps", "75"], "--steps must be a multiple of 50, 100 or more, found 75"),
         (["--rounds", "0"], "--rounds must be a whole number, 1 or more, found 0"),

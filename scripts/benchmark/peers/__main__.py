@@ -24,6 +24,9 @@ from bn_graph.mnist import load_mnist, split
 parser = Parser(__doc__)
 option = parser.add_argument
 option("system", choices=[name for name, system in SYSTEMS.items() if system.train])
+option(
+    "--turns", action="store_true", default=False, help="before each block of steps print `ready` and wait for a line"
+)
 option("--data", default="embedded", metavar="SOURCE", help="as for run_tutorial.py (default: embedded)")
 option("--steps", type=int, metavar="N", help=f"training steps (default: {NOTEBOOK.steps})")
 option("--batch-size", type=int, metavar="N", help=f"rows in a batch (default: {NOTEBOOK.batch_size})")
@@ -33,7 +36,7 @@ option("--eval-every", type=int, metavar="N", help=f"steps between validations (
 
 def command(arguments):
     settings = {"seed": 1, "eval_every": NOTEBOOK.eval_every, **vars(arguments)}
-    system, source = SYSTEMS[settings.pop("system")], settings.pop("data")
+    system, source, turns = SYSTEMS[settings.pop("system")], settings.pop("data"), settings.pop("turns")
     config = dataclasses.replace(NOTEBOOK, **settings, print_every=settings["eval_every"])
     os.environ["KERAS_BACKEND"] = "tensorflow"
     missing = missing_package(system.packages)
@@ -42,7 +45,7 @@ def command(arguments):
         return
     module, function = system.train.split(":")
     train = getattr(importlib.import_module(f"benchmark.peers.{module}"), function)
-    print(json.dumps(train(Task(config, split(load_mnist(source), "original")))))
+    print(json.dumps(train(Task(config, split(load_mnist(source), "original"), turns))))
 
 
 def missing_package(packages):

@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import sys
 import time
 
 import numpy as np
 
+from benchmark.processes import READY
 from bn_graph.config import TutorialConfig
 from bn_graph.mnist import Splits, batch_offset
 
@@ -21,6 +23,15 @@ class Task:
 
     config: TutorialConfig
     splits: Splits
+    turns: bool = False  # other systems are measured beside this one
+
+    def wait_for_turn(self):
+        """Lets the other systems work. Returns the seconds that this took. To be called before each block of steps."""
+        start = time.perf_counter()
+        if self.turns:
+            print(READY, flush=True)
+            sys.stdin.readline()
+        return time.perf_counter() - start
 
     @property
     def num_features(self):
@@ -52,7 +63,7 @@ def measured(blocks, seconds, losses, valid_accuracy=(), test_accuracy=None):
     Args:
         blocks: (steps before the block, steps in it, seconds) of all training between two validations.
         seconds: from the start of the first step, which compiles what is compiled, to the end of the last one,
-            validations included.
+            validations included, and without waiting for a turn.
         losses: of the steps, or the means of blocks of them.
     """
     return {
@@ -73,12 +84,13 @@ def loop(task, train, evaluate):
         evaluate: called with "valid" or "test", returns the accuracy. None: there is none.
     """
     blocks, losses, valid_accuracy = [], [], []
-    start = time.perf_counter()
+    seconds = 0.0
     for begin, end in task.blocks():
+        task.wait_for_turn()
         before = time.perf_counter()
         losses.extend(train(begin, end))
         blocks.append((begin, end - begin, time.perf_counter() - before))
         if evaluate and (end - 1) % task.config.eval_every == 0:
             valid_accuracy.append(evaluate("valid"))
-    seconds = time.perf_counter() - start
+        seconds += time.perf_counter() - before
     return measured(blocks, seconds, losses, valid_accuracy, evaluate and evaluate("test"))
