@@ -2,16 +2,8 @@
 
 import numpy as np
 
-from bn_graph.pictures import BLUE, GREEN, ORANGE, VERMILION
+from bn_graph.pictures import BLUE, GREEN, ORANGE, STYLE, VERMILION
 
-# How the pictures of a report look: for phones, with larger text than `bn_graph.pictures.STYLE`.
-STYLE = {
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "legend.fontsize": 9,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-}
 _PORT, _GRAPH_2016, _ORIGINAL, _ALLOWED = BLUE, ORANGE, VERMILION, GREEN
 _PRINTED, _MENDED = VERMILION, BLUE
 
@@ -32,7 +24,7 @@ def _figure(draws, comparison):
     from matplotlib.figure import Figure
 
     with rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 4 * len(draws)), layout="constrained")
+        figure = Figure(figsize=(5.2, 4 * len(draws)))
         for axes, draw in zip(figure.subplots(len(draws), 1, squeeze=False).flat, draws, strict=True):
             draw(axes, comparison)
     return figure
