@@ -31,9 +31,16 @@ class LazyRows:
         return len(self._rows)
 
     def __getitem__(self, index):
-        if isinstance(index, tuple):
-            return self[index[0]][(..., *index[1:])]
-        return self.pixels(index).astype(self.dtype, copy=False)
+        if not isinstance(index, tuple):
+            return self.pixels(index).astype(self.dtype, copy=False)
+        match index:
+            case (rows,):
+                return self[rows]
+            case (slice() as rows, *others):
+                return self[rows][(slice(None), *others)]
+            case (int() | np.integer() as row, *others):
+                return self[row][tuple(others)]
+        return self[:][index]  # numpy has many rules for several axes together
 
     def __array__(self, dtype=None, copy=None):
         return self[:].astype(dtype or self.dtype, copy=False)

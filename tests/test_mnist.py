@@ -153,9 +153,11 @@ def test_rows_read_like_the_array_of_them(parts, data):
     rows, expected = LazyRows(arrays if parts > 1 else arrays[0], order, np.float32), whole[order].astype(np.float32)
     assert (rows.shape, rows.dtype, len(rows)) == (expected.shape, expected.dtype, len(expected))
     index = data.draw(
-        st_numpy.basic_indices(expected.shape, allow_newaxis=False, allow_ellipsis=False)
+        st_numpy.basic_indices(expected.shape, allow_newaxis=True)
         | st_numpy.integer_array_indices(expected.shape[:1])
+        | st_numpy.integer_array_indices(expected.shape)
         | st_numpy.arrays(bool, len(expected))
+        | strategies.lists(strategies.integers(0, len(expected) - 1), min_size=1)
     )
     found = rows[index]
     np.testing.assert_array_equal(found, expected[index], strict=True)
