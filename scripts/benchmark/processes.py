@@ -72,7 +72,6 @@ class Process:
                     self.seconds += time.perf_counter() - start
                     return False
                 self.stdout.append(line)
-            self._process.stdin.close()
             _, status, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self.seconds += time.perf_counter() - start

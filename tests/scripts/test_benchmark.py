@@ -74,11 +74,13 @@ def test_a_system_that_fails_is_named_with_what_it_said_and_the_others_go_on(tmp
 
 
 PLAYER = """
-import sys, time
+import os, sys, threading, time
 name, seconds, dies = sys.argv[1:]
 for turn in range(3):
-    if turn == int(dies):
+    if dies == f"turn {turn}":
         sys.exit(f"{name} dies")
+    if dies == "waiting":
+        threading.Timer(0.2, os._exit, [3]).start()
     print("ready", flush=True)
     sys.stdin.readline()
     open("turns.txt", "a").write(name)
@@ -92,12 +94,12 @@ def test_systems_work_in_turns_and_their_seconds_are_those_of_their_own_turns(tm
     monkeypatch.chdir(tmp_path)
     from benchmark.processes import progress, side_by_side
 
-    players = {"a": (0.5, -1), "b": (0, -1), "c": (0, 1)}
+    players = {"a": (0.5, "never"), "b": (0, "never"), "c": (0, "turn 1"), "d": (0, "waiting")}
     commands = {name: [sys.executable, "-c", PLAYER, name, *arguments] for name, arguments in players.items()}
-    with progress(3) as bar:
+    with progress(4) as bar:
         turns = side_by_side(commands, 1, lambda name, process: vars(process) | {"name": name}, bar)
     assert (tmp_path / "turns.txt").read_text() == "abc" + "ab" + "ab"
-    assert turns.failed == {"c": "ended with 1\n  c dies"} and turns.missing == {}
+    assert turns.failed == {"c": "ended with 1\n  c dies", "d": "ended with 3"} and turns.missing == {}
     (a,), (b,) = turns.results.values()
     assert a["stdout"] == b["stdout"] == ["done\n"] and a["peak_bytes"] > 1e6
     assert b["seconds"] < 1.5 <= a["seconds"]
