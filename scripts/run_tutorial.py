@@ -57,7 +57,7 @@ option("--learning-rate", type=float, metavar="RATE", help=f"before its decay (d
 option("--keep-prob", type=float, metavar="P", help=f"what dropout keeps, more than 0, at most 1 (default: {PAGE.keep_prob})")
 option("--eval-every", type=int, metavar="N", help=f"steps between two validations (default: {PAGE.eval_every})")
 option("--print-every", type=int, metavar="N", help=f"steps between two printed lines, a multiple of --eval-every (default: {PAGE.print_every}, notebook {NOTEBOOK.print_every})")
-option("--engine", choices=ENGINES, default="session", help="who loops over the steps: Python, as in the tutorial; the graph, for the same numbers; or XLA, the fastest, for others within rounding (default: session)")
+option("--engine", choices=ENGINES, default="session", help="who loops over the steps: Python, as in the tutorial; the graph, for the same numbers; or XLA, for others within rounding, the fastest with TensorFlow 2.21 (default: session)")
 option("--record", default=None, metavar="FILE.json", help="write what was measured")
 option("--plot", default=None, metavar="FILE.png", help="write a picture of it")
 option("--force", **FORCE)

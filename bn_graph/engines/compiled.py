@@ -7,6 +7,8 @@ is compiled, and not the step: a call costs as much as a step.
 
 Same batches, same masks bit for bit, same order of updates, and another order of sums: the losses are not those of the
 other engines bit for bit. They stay as near to the recorded ones as TF 0.12.1 stays to itself (`comparison.rules`).
+
+With TensorFlow 2.18 to 2.20 it is slower than `in_graph`: README.md has the table.
 """
 
 from bn_graph.engines.graph_loop import MOST_BYTES, GraphLoop
