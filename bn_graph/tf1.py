@@ -17,7 +17,17 @@ from tensorflow.python.layers import normalization
 from tensorflow.python.ops import array_ops, control_flow_ops, variable_scope
 from tf_slim.layers import layers as slim_layers
 
-__all__ = ["ancestors", "capture", "compiled", "is_registered", "make_callable", "tf", "tf_slim", "uniform_at"]
+__all__ = [
+    "ancestors",
+    "capture",
+    "compiled",
+    "is_registered",
+    "make_callable",
+    "tf",
+    "tf_slim",
+    "uniform_at",
+    "uniform_counter",
+]
 
 # Where tf-slim looks, and the public name of what it looks for there.
 _MOVED = (
@@ -150,15 +160,22 @@ def uniform_at(op, run):
     run: int64 scalar.
 
     The generator is Philox, whose numbers are a function of a key and a counter. The kernel's key is `seed`; the upper
-    half of its counter is `seed2`, and the lower half begins at 0 and is moved on in each run by 256 for every number
-    that is drawn (tensorflow/core/kernels/random_op.cc and core/util/guarded_philox_random.cc).
+    half of its counter is `seed2`, and the lower half is `uniform_counter`.
     """
     (uniform,) = op.outputs
-    moved_on = 256 * uniform.shape.num_elements() * tf.cast(run, tf.int64)
     return tf.raw_ops.StatelessRandomUniformV2(
         shape=uniform.shape,
         key=tf.constant([op.get_attr("seed")], tf.uint64),
-        counter=tf.cast(tf.stack([moved_on, tf.constant(op.get_attr("seed2"), tf.int64)]), tf.uint64),
+        counter=tf.cast(tf.stack([uniform_counter(op, run), tf.constant(op.get_attr("seed2"), tf.int64)]), tf.uint64),
         alg=1,  # Philox
         dtype=uniform.dtype,
     )
+
+
+def uniform_counter(op, run):
+    """The lower half of the Philox counter with which a RandomUniform begins run number `run`, int64 of `run`'s shape.
+
+    It begins at 0, and is moved on in each run by 256 for every number that is drawn
+    (tensorflow/core/kernels/random_op.cc and core/util/guarded_philox_random.cc).
+    """
+    return 256 * op.outputs[0].shape.num_elements() * tf.cast(run, tf.int64)

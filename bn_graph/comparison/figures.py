@@ -153,4 +153,3 @@ def draw_validation(axes, records):
     axes.tick_params(labelsize=10)
     axes.set_title("Without two lines, training looks good\nand validation is wrong (seed 1)", fontsize=12)
     axes.legend(loc="lower right", fontsize=11)
-    axes.grid(alpha=0.3)

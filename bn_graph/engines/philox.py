@@ -6,7 +6,7 @@ seeds and the run. TensorFlow's kernel draws them one after another, which takes
 Source of the generator: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011 (Philox4x32-10).
 """
 
-from bn_graph.tf1 import tf
+from bn_graph.tf1 import tf, uniform_counter
 
 ROUNDS = 10
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
@@ -34,7 +34,7 @@ def masks_at(op, runs, keeps):
     size = shape.num_elements()
     groups = -(-size // 4)  # of four numbers, which one counter gives
     seed, seed2 = (op.get_attr(name) % 2**64 for name in ("seed", "seed2"))
-    lower = tf.cast(256 * size * runs[:, None] + tf.range(groups, dtype=tf.int64), tf.uint64)
+    lower = tf.cast(uniform_counter(op, runs)[:, None] + tf.range(groups, dtype=tf.int64), tf.uint64)
     zeros = tf.zeros_like(lower, tf.uint32)
     counter = [*_halves(lower), zeros + _uint32(seed2 % 2**32), zeros + _uint32(seed2 // 2**32)]
     bits_of_four = philox(counter, (seed % 2**32, seed // 2**32))

@@ -59,7 +59,7 @@ ROUNDS = ", ".join(f"{name} {benchmark.rounds}" for name, benchmark in BENCHMARK
 parser = Parser(__doc__, prog="benchmark")
 option = parser.add_argument
 option("what", nargs="?", default="training", choices=BENCHMARKS, help=f"{WHATS} (default: training)")
-option("--rounds", type=int, default=None, metavar="N", help=f"turns of every system (default: {ROUNDS})")
+option("--rounds", type=int, default=None, metavar="N", help=f"how often every system is measured (default: {ROUNDS})")
 option("--steps", type=int, default=NOTEBOOK.steps, metavar="N", help=f"training and recalibration: steps; for training a multiple of {training.BLOCK}, {2 * training.BLOCK} or more (default: {NOTEBOOK.steps})")
 option("--systems", default=None, metavar="A,B", help=f"training and scale: only these of {', '.join(SYSTEMS)}")
 option("--original", default=None, metavar="PYTHON", help="training: a Python 2.7 with TensorFlow 0.12.1, for the system `original`")

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import threading
 import time
-from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -22,12 +21,33 @@ class Failed(Exception):
     """A process that did not do what it should. The message may have several lines."""
 
 
-class Turns(NamedTuple):
-    """What came of measuring systems in turn, each by the system's name."""
+class Turns:
+    """What came of measuring systems in turn, each by the system's name.
 
-    results: dict  # a list of what was measured, one a round; of the systems that never failed
-    missing: dict  # the package that is not installed
-    failed: dict  # the error's text
+    results: a list of what was measured, one a round; of the systems that never failed.
+    missing: the package that is not installed.
+    failed: the error's text.
+    """
+
+    def __init__(self, names):
+        self.results, self.missing, self.failed = {name: [] for name in names}, {}, {}
+
+    def keep(self, name, measured):
+        """Keeps what was measured, a dict. {"missing": package}: the system has no more turns."""
+        if "missing" in measured:
+            self.missing[name] = measured["missing"]
+            del self.results[name]
+        else:
+            self.results[name].append(measured)
+
+    @contextlib.contextmanager
+    def failures_of(self, name):
+        """Around a turn: where it raises `Failed`, the system has no more turns."""
+        try:
+            yield
+        except Failed as error:
+            self.failed[name] = str(error)
+            del self.results[name]
 
 
 class Process:
@@ -94,7 +114,7 @@ class Process:
             start_new_session=True,  # a group of its own, with the processes that it starts
             preexec_fn=set_parent_death_signal,
         )
-        self._stack.callback(_kill, self._process)
+        self._stack.callback(_end, self._process)
 
 
 def measure(command, timeout=TIMEOUT):
@@ -104,10 +124,14 @@ def measure(command, timeout=TIMEOUT):
         return process
 
 
-def _kill(process):
-    """Kills the process's group, and waits for the process if nobody has yet."""
+def _kill_group(process):
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process):
+    """Kills the process's group, and waits for the process if nobody has yet."""
+    _kill_group(process)
     process.wait()
     for stream in (process.stdin, process.stdout):
         with contextlib.suppress(BrokenPipeError):
@@ -118,13 +142,7 @@ def _kill(process):
 def _killed_after(process, timeout):
     """Kills the process's group if this context takes more than `timeout` seconds. Yields an event that is set then."""
     late = threading.Event()
-
-    def kill():
-        late.set()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    timer = threading.Timer(timeout, kill)
+    timer = threading.Timer(timeout, lambda: (late.set(), _kill_group(process)))
     timer.start()
     try:
         yield late
@@ -139,65 +157,38 @@ def side_by_side(commands, rounds, result_of, bar):
     So a block of one system and that of another are measured within seconds of each other.
 
     commands: the command of each system, by its name; see `Process`.
-    result_of: called with a name and the `Process` that has ended, returns a dict as `in_turn` has it.
+    result_of: called with a name and the `Process` that has ended, returns a dict for `Turns.keep`; may raise `Failed`.
     """
-    results, missing, failed = {name: [] for name in commands}, {}, {}
+    turns = Turns(commands)
     for _ in range(rounds):
         with contextlib.ExitStack() as stack:
-            running = {
-                name: stack.enter_context(Process(command))
-                for name, command in commands.items()
-                if name not in missing and name not in failed
-            }
+            running = {name: stack.enter_context(Process(commands[name])) for name in turns.results}
             while running:
                 for name, process in list(running.items()):
                     bar.set_description(name)
-                    try:
+                    with turns.failures_of(name):
                         if not process.take_turn():
                             continue
-                        measured = result_of(name, process)
-                    except Failed as error:
-                        failed[name] = str(error)
-                    else:
-                        _keep(measured, name, results, missing)
+                        turns.keep(name, result_of(name, process))
                     del running[name]
                     bar.update()
-    return _turns(results, missing, failed)
+    return turns
 
 
 def in_turn(names, rounds, measure_one, bar):
     """Measures the systems A B C, then A B C again, `rounds` times. Returns `Turns`.
 
-    measure_one: called with a name, returns a dict, {"missing": package} where a package is not installed. A system
-        that lacks one, or that raises `Failed`, has no more turns.
+    measure_one: called with a name, returns a dict for `Turns.keep`; may raise `Failed`.
     bar: a progress bar of `progress`.
     """
-    results, missing, failed = {name: [] for name in names}, {}, {}
+    turns = Turns(names)
     for _ in range(rounds):
-        for name in names:
-            if name in missing or name in failed:
-                continue
+        for name in list(turns.results):
             bar.set_description(name)
-            try:
-                measured = measure_one(name)
-            except Failed as error:
-                failed[name] = str(error)
-            else:
-                _keep(measured, name, results, missing)
+            with turns.failures_of(name):
+                turns.keep(name, measure_one(name))
             bar.update()
-    return _turns(results, missing, failed)
-
-
-def _keep(measured, name, results, missing):
-    if "missing" in measured:
-        missing[name] = measured["missing"]
-    else:
-        results[name].append(measured)
-
-
-def _turns(results, missing, failed):
-    succeeded = {name: runs for name, runs in results.items() if runs and name not in failed}
-    return Turns(succeeded, missing, failed)
+    return turns
 
 
 def progress(num_runs):

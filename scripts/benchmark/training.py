@@ -32,7 +32,7 @@ def measure(options):
 
     with progress(options.rounds * len(names)) as bar:
         turns = measure_systems(names, options.rounds, ["--steps", options.steps], bar, options.original, check)
-    return {"rounds": options.rounds, "steps": options.steps, **turns._asdict()}
+    return {"rounds": options.rounds, "steps": options.steps, **vars(turns)}
 
 
 def check_learning(accuracy, steps):
